@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from access.models import User
+
+
+class Command(BaseCommand):
+    help = "Create the first staff user and print name and one-time password; else do nothing."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if User.objects.exists():
+            return
+        password = secrets.token_urlsafe(12)
+        User.objects.create_superuser("admin", password=password, must_change_password=True)
+        self.stdout.write(f"First user: admin   One-time password: {password}")

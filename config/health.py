@@ -1,0 +1,64 @@
+"""For the operator's monitoring: does the process answer, and can it do its work?"""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from django.http import HttpRequest, JsonResponse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from integrations import heartbeat
+from integrations.crypto import Keyring
+
+
+@require_safe
+@never_cache
+def healthz(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+@never_cache
+def readyz(request: HttpRequest) -> JsonResponse:
+    """200 when database, migrations, encryption key and worker are fine; else 503, and why."""
+    checks = {"encryption_key": _key(), "database": _database()}
+    if checks["database"] == "ok":
+        checks |= {"migrations": _migrations(), "worker": _worker()}
+    ready = all(answer == "ok" for answer in checks.values())
+    return JsonResponse(
+        {"status": "ready" if ready else "not ready", "checks": checks},
+        status=200 if ready else 503,
+    )
+
+
+def _key() -> str:
+    try:
+        Keyring.parse(settings.TOKEN_ENCRYPTION_KEYS)
+    except ImproperlyConfigured:
+        return "TOKEN_ENCRYPTION_KEYS is missing or weak"
+    return "ok"
+
+
+def _database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return "the database does not answer"
+    return "ok"
+
+
+def _migrations() -> str:
+    executor = MigrationExecutor(connection)
+    waiting = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return f"{len(waiting)} to apply: python manage.py migrate" if waiting else "ok"
+
+
+def _worker() -> str:
+    if heartbeat.is_alive(heartbeat.read(), timezone.now()):
+        return "ok"
+    return "no sign of life: python manage.py qcluster"
