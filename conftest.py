@@ -1,0 +1,130 @@
+"""Shared fixtures. HighLevel is the sandbox, in this process; nothing else is reachable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from access.keys import create_api_key
+from access.models import Scope, User
+from integrations import highlevel
+from integrations.health import Status
+from integrations.install import install_from_code
+from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
+from sandbox.transport import SandboxAdapter
+from sandbox.world import World
+
+REDIRECT_URI = "http://localhost/app/callback/"
+
+
+@pytest.fixture
+def world(settings: Any) -> Iterator[World]:
+    """A fresh HighLevel, whose signing key the app knows."""
+    world = World(":memory:")
+    for name, value in world.env("https://sandbox.test").items():
+        if name.endswith("_KEYS"):
+            setattr(settings, name, [value])
+    yield world
+    world.close()
+
+
+@pytest.fixture(autouse=True)
+def outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every HTTP call of the app goes to the test's sandbox; without one it is an error."""
+    session = highlevel.make_session()
+    session.adapters.clear()
+    if "world" in request.fixturenames:
+        session.mount("https://", SandboxAdapter(request.getfixturevalue("world")))
+    monkeypatch.setattr(highlevel, "SESSION", session)
+
+
+@pytest.fixture
+def staff(db: None) -> User:
+    return User.objects.create_user("sam", "sam@agency.test", "pw", is_staff=True)
+
+
+@pytest.fixture
+def staff_client(client: Client, staff: User) -> Client:
+    client.force_login(staff)
+    return client
+
+
+@pytest.fixture
+def api(db: None) -> Callable[..., Client]:
+    """Return a client with a new key: `api()` for all scopes, `api("proxy")`, `installs=[…]`."""
+
+    def make(*scopes: str, installs: Any = ()) -> Client:
+        _key, text = create_api_key(
+            "billing", scopes=scopes or Scope.values, installs=[str(pk) for pk in installs]
+        )
+        return Client(headers={"Authorization": f"Bearer {text}"})
+
+    return make
+
+
+@pytest.fixture
+def install_location(world: World, db: None) -> Callable[..., GoHighLevelIntegration]:
+    """Install one sub-account by its own user, through code and exchange."""
+
+    def make(company_id: str = "") -> GoHighLevelIntegration:
+        company_id = company_id or world.create_agency().id
+        location = world.create_location(company_id, "Harbour Dental")
+        code = world.install(company_id, [location.id], bulk=False, redirect_uri=REDIRECT_URI)
+        return install_from_code(code)
+
+    return make
+
+
+@pytest.fixture
+def install_agency(world: World, db: None) -> Callable[..., GoHighLevelIntegration]:
+    """Install the app on an agency and all its sub-accounts; their tokens are still to come."""
+
+    def make(locations: int = 2) -> GoHighLevelIntegration:
+        agency = world.create_agency("Northwind Marketing", locations=locations)
+        return install_from_code(world.install(agency.id, redirect_uri=REDIRECT_URI))
+
+    return make
+
+
+@pytest.fixture
+def make_install(db: None) -> Callable[..., GoHighLevelIntegration]:
+    """Store a row as it is asked for, with made-up tokens that HighLevel never gave."""
+    count = 0
+
+    def make(
+        *,
+        expires_in: timedelta = timedelta(hours=20),
+        agency: bool = False,
+        company_id: str = "agency-1",
+        **fields: Any,
+    ) -> GoHighLevelIntegration:
+        nonlocal count
+        count += 1
+        now = timezone.now()
+        kind = COMPANY if agency else LOCATION
+        values: dict[str, Any] = {
+            "user_type": kind,
+            "resource_id": company_id if agency else f"location-{count}",
+            "company_id": company_id,
+            "company_name": "Northwind Marketing",
+            "name": "Northwind Marketing" if agency else f"Sub-account {count}",
+            "status": Status.ACTIVE,
+            "generation": 1,
+            "expires_at": now + expires_in,
+            "renew_at": now + expires_in / 2,
+            "installed_at": now,
+            "renewed_at": now - timedelta(hours=1),
+            "verified_at": now,
+        }
+        row = GoHighLevelIntegration(**(values | fields))
+        row.access_token_encrypted = row.seal("access_token", f"access-{row.pk}")
+        row.refresh_token_encrypted = row.seal("refresh_token", f"refresh-{row.pk}")
+        row.save()
+        return row
+
+    return make

@@ -1,0 +1,455 @@
+"""HighLevel's HTTP interface: typed answers, one error tree. No database in here.
+
+    HighLevelError
+    ├── NotSent            nothing left this machine: safe to repeat
+    ├── Unknown            sent, and no usable answer: a refresh token in it may be spent
+    │   ├── ServerError    5xx
+    │   └── Unreadable     2xx, but not what was documented
+    ├── RateLimited        429, with the wait asked for
+    ├── Inactive           the sub-account is not active; its refresh token stays good
+    ├── Refused            a clear no: code or refresh token is invalid, expired or spent
+    ├── CredentialsRefused 401 that may mean our client id and secret, or this one install
+    ├── TokenRejected      an API call's access token is expired or invalid
+    └── OurFault           any other 4xx or a redirect: the request itself is wrong
+
+Source: HighLevel docs/oauth/Authorization.md at 0af86a4 and apps/oauth.json (2026-06-19), and
+integrators' reports; what is unverified is named in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from django.conf import settings
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+
+CONNECT_TIMEOUT_S = 3.05
+# HighLevel forgives a repeat within 30 s of the first call: two calls must fit in.
+READ_TIMEOUT_S = 10.0
+# When the answer does not say how long its token lives we do not count on a whole day.
+ASSUMED_LIFE_S = 7200
+
+_NEVER_SENT = (NewConnectionError, ConnectTimeoutError)
+_TOKENISH = re.compile(r"[A-Za-z0-9_\-./+=]{25,}")
+
+
+class HighLevelError(Exception):
+    """Base of all. `cause`: a code of causes.py; `detail`: HighLevel's text, secrets removed."""
+
+    cause = "our_request"
+
+    def __init__(
+        self, detail: str = "", *, http_status: int | None = None, trace_id: str = ""
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.http_status = http_status
+        self.trace_id = trace_id
+
+
+class NotSent(HighLevelError):
+    cause = "not_reached"
+
+
+class Unknown(HighLevelError):
+    cause = "no_answer"
+
+
+class ServerError(Unknown):
+    cause = "server_error"
+
+
+class Unreadable(Unknown):
+    cause = "unreadable_answer"
+
+
+class RateLimited(HighLevelError):
+    cause = "rate_limited"
+    retry_after_s: float | None = None
+
+
+class Inactive(HighLevelError):
+    cause = "location_inactive"
+
+
+class Refused(HighLevelError):
+    cause = "refused"
+
+
+class CredentialsRefused(HighLevelError):
+    cause = "our_credentials"
+
+
+class TokenRejected(HighLevelError):
+    cause = "refused"
+
+
+class OurFault(HighLevelError):
+    cause = "our_request"
+
+
+@dataclass(frozen=True)
+class TokenSet:
+    """One token answer. `expires_in_s` counts from the moment the call was sent."""
+
+    access_token: str
+    refresh_token: str
+    expires_in_s: int
+    token_type: str
+    scope: str
+    user_type: str
+    company_id: str
+    location_id: str
+    user_id: str
+    plan_id: str
+    refresh_token_id: str
+    trace_id: str
+    is_bulk_installation: bool
+    install_to_future_locations: bool | None
+    approve_all_locations: bool | None
+    approved_locations: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<TokenSet of {self.user_type} {self.location_id or self.company_id}>"
+
+
+@dataclass(frozen=True)
+class InstalledLocation:
+    location_id: str
+    name: str
+    version_id: str
+
+
+@dataclass(frozen=True)
+class InstalledPage:
+    locations: tuple[InstalledLocation, ...]
+    install_to_future_locations: bool | None
+
+
+def make_session() -> requests.Session:
+    """Return a session that never repeats or redirects a call by itself and ignores proxies."""
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("https://", HTTPAdapter(pool_maxsize=32))
+    session.mount("http://", HTTPAdapter(pool_maxsize=32))
+    return session
+
+
+# One per process, shared by its threads: connections are kept and reused.
+SESSION = make_session()
+
+
+@dataclass(frozen=True)
+class HighLevel:
+    """A client for one app's credentials. All calls block, 3 s to connect, 10 s to answer."""
+
+    client_id: str
+    client_secret: str
+    base_url: str
+    app_id: str
+    api_version: str
+    session: requests.Session
+
+    @classmethod
+    def from_settings(cls) -> HighLevel:
+        return cls(
+            client_id=settings.GHL_CLIENT_ID,
+            client_secret=settings.GHL_CLIENT_SECRET,
+            base_url=settings.GHL_API_BASE_URL.rstrip("/"),
+            app_id=settings.GHL_APP_ID,
+            api_version=settings.GHL_API_VERSION,
+            session=SESSION,
+        )
+
+    def exchange_code(self, code: str, *, redirect_uri: str) -> TokenSet:
+        """Trade an authorization code (good once) for the first pair of an install.
+
+        Errors: NotSent, Unknown, RateLimited, Refused, CredentialsRefused, OurFault.
+        """
+        return self._token_call(
+            {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
+        )
+
+    def refresh(self, refresh_token: str, *, user_type: str) -> TokenSet:
+        """Trade a refresh token for a new pair; the old one is spent once HighLevel reads it.
+
+        Errors: all of the tree but TokenRejected.
+        Source: docs/oauth/Authorization.md: access about a day, refresh one year or until used.
+        """
+        return self._token_call(
+            {
+                "grant_type": "refresh_token",
+                "refresh_token": refresh_token,
+                "user_type": user_type,
+            }
+        )
+
+    def credentials_are_accepted(self) -> bool | None:
+        """Ask with a made-up refresh token whether client id and secret are good; None: no verdict.
+
+        Integrators report that HighLevel names the made-up token when the secret is right and the
+        credentials when it is not. A hint, not a proof.
+        """
+        try:
+            self.refresh("made-up-refresh-token", user_type="Location")
+        except Refused:
+            return True
+        except CredentialsRefused:
+            return False
+        except HighLevelError:
+            return None
+        return None
+
+    def mint_location_token(
+        self, agency_access_token: str, *, company_id: str, location_id: str
+    ) -> TokenSet:
+        """Get a sub-account's own pair by its agency's access token. Repeating it does no harm.
+
+        Errors: NotSent, Unknown, RateLimited, Inactive, TokenRejected, OurFault.
+        """
+        response = self._call(
+            "POST",
+            "/oauth/locationToken",
+            token=agency_access_token,
+            data={"companyId": company_id, "locationId": location_id},
+        )
+        return _read_token_set(response)
+
+    def installed_locations(
+        self, agency_access_token: str, *, company_id: str, skip: int = 0, limit: int = 100
+    ) -> InstalledPage:
+        """Return one page of the agency's locations that have the app. A short page is the last."""
+        data = self._api(
+            "GET",
+            "/oauth/installedLocations",
+            token=agency_access_token,
+            params={
+                "companyId": company_id,
+                "appId": self.app_id,
+                "isInstalled": "true",
+                "skip": str(skip),
+                "limit": str(limit),
+            },
+        )
+        rows = [row for row in _list(data.get("locations")) if isinstance(row, dict)]
+        return InstalledPage(
+            locations=tuple(
+                InstalledLocation(
+                    location_id=_text(row.get("_id")),
+                    name=_text(row.get("name")),
+                    version_id=_text(row.get("versionId")),
+                )
+                for row in rows
+                if _text(row.get("_id"))
+            ),
+            install_to_future_locations=_optional_bool(data.get("installToFutureLocations")),
+        )
+
+    def location(self, access_token: str, location_id: str) -> dict[str, Any]:
+        """Return HighLevel's record of a sub-account: id, companyId, name, email, timezone, …"""
+        data = self._api("GET", f"/locations/{quote(location_id, safe='')}", token=access_token)
+        return _dict(data.get("location"))
+
+    def installation_details(self, access_token: str) -> dict[str, Any]:
+        """Return who holds this token: companyId, locationId, companyName, companyEmail, …"""
+        path = f"/marketplace/app/{quote(self.app_id, safe='')}/installations"
+        return _dict(self._api("GET", path, token=access_token).get("installationDetails"))
+
+    def _token_call(self, fields: dict[str, str]) -> TokenSet:
+        credentials = {"client_id": self.client_id, "client_secret": self.client_secret}
+        response = self._send("POST", "/oauth/token", data=credentials | fields)
+        if not 200 <= response.status_code < 300:
+            raise _token_error(response)
+        return _read_token_set(response)
+
+    def _api(self, method: str, path: str, *, token: str, **request: Any) -> dict[str, Any]:
+        return _dict(_json(self._call(method, path, token=token, **request)))
+
+    def _call(self, method: str, path: str, *, token: str, **request: Any) -> requests.Response:
+        response = self._send(method, path, headers={"Authorization": f"Bearer {token}"}, **request)
+        if not 200 <= response.status_code < 300:
+            raise _api_error(response)
+        return response
+
+    def _send(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any
+    ) -> requests.Response:
+        try:
+            return self.session.request(
+                method,
+                self.base_url + path,
+                headers={"Accept": "application/json", "Version": self.api_version}
+                | dict(headers or {}),
+                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                allow_redirects=False,
+                **request,
+            )
+        except requests.ConnectTimeout:
+            raise NotSent("no connection within the time limit") from None
+        except requests.Timeout:
+            raise Unknown("no answer within the time limit") from None
+        except requests.ConnectionError as error:
+            raise _connection_error(error) from None
+        except requests.RequestException as error:
+            raise Unknown(type(error).__name__) from None
+
+
+def _connection_error(error: requests.ConnectionError) -> HighLevelError:
+    inner = error.args[0] if error.args else None
+    if isinstance(inner, MaxRetryError) and isinstance(inner.reason, _NEVER_SENT):
+        return NotSent("no connection")
+    return Unknown("connection lost")
+
+
+def _common_error(response: requests.Response, text: str) -> HighLevelError | None:
+    """The errors that mean the same on every call; None for those that depend on it."""
+    about: dict[str, Any] = {"http_status": response.status_code, "trace_id": _trace_id(response)}
+    if response.status_code == 429:
+        error = RateLimited(text, **about)
+        error.retry_after_s = _retry_after_s(response)
+        return error
+    if response.status_code >= 500:
+        return ServerError(text, **about)
+    if "not active" in text.lower():
+        return Inactive(text, **about)
+    return None
+
+
+def _token_error(response: requests.Response) -> HighLevelError:
+    text = _error_text(response)
+    about: dict[str, Any] = {"http_status": response.status_code, "trace_id": _trace_id(response)}
+    common = _common_error(response, text)
+    if common is not None:
+        return common
+    lowered = text.lower()
+    if response.status_code == 401:
+        refused = "code not found" in lowered or "invalid refresh token" in lowered
+        return (Refused if refused else CredentialsRefused)(text, **about)
+    if "invalid client" in lowered or "invalid_client" in lowered:
+        return CredentialsRefused(text, **about)
+    if "invalid grant" in lowered or "invalid_grant" in lowered:
+        return Refused(text, **about)
+    return OurFault(text, **about)
+
+
+def _api_error(response: requests.Response) -> HighLevelError:
+    """Only the two documented texts of a 401 speak of the token; other ones are about scopes,
+    classes and versions, and renewing for them would spend a token for nothing."""
+    text = _error_text(response)
+    about: dict[str, Any] = {"http_status": response.status_code, "trace_id": _trace_id(response)}
+    common = _common_error(response, text)
+    if common is not None:
+        return common
+    lowered = text.lower()
+    if response.status_code == 401 and (
+        "access token is invalid" in lowered or "invalid jwt" in lowered
+    ):
+        return TokenRejected(text, **about)
+    return OurFault(text, **about)
+
+
+def _read_token_set(response: requests.Response) -> TokenSet:
+    data = _dict(_json(response))
+    access_token, refresh_token = _field(data, "access_token"), _field(data, "refresh_token")
+    if not (isinstance(access_token, str) and access_token):
+        raise Unreadable("the answer has no access token", http_status=response.status_code)
+    location_id = _text(_field(data, "location_id"))
+    return TokenSet(
+        access_token=access_token,
+        refresh_token=_text(refresh_token),
+        expires_in_s=_seconds(_field(data, "expires_in")),
+        token_type=_text(_field(data, "token_type")) or "Bearer",
+        scope=_text(_field(data, "scope")),
+        user_type=_text(_field(data, "user_type")) or ("Location" if location_id else "Company"),
+        company_id=_text(_field(data, "company_id")),
+        location_id=location_id,
+        user_id=_text(_field(data, "user_id")),
+        plan_id=_text(_field(data, "plan_id")),
+        refresh_token_id=_text(_field(data, "refresh_token_id")),
+        trace_id=_text(_field(data, "trace_id")),
+        is_bulk_installation=_optional_bool(_field(data, "is_bulk_installation")) or False,
+        install_to_future_locations=_optional_bool(_field(data, "install_to_future_locations")),
+        approve_all_locations=_optional_bool(_field(data, "approve_all_locations")),
+        approved_locations=tuple(map(_text, _list(_field(data, "approved_locations")))),
+    )
+
+
+def _field(data: dict[str, Any], name: str) -> Any:
+    """HighLevel has answered in both casings: `access_token`, and `accessToken` with v3."""
+    head, *rest = name.split("_")
+    camel = head + "".join(part.capitalize() for part in rest)
+    return data.get(name, data.get(camel))
+
+
+def _json(response: requests.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        raise Unreadable("the answer is not JSON", http_status=response.status_code) from None
+
+
+def _error_text(response: requests.Response) -> str:
+    """Return the answer's own words, without anything that might be a token, at most 300 long."""
+    try:
+        data = response.json()
+    except ValueError:
+        return f"HTTP {response.status_code}, not JSON"
+    words = []
+    for name in ("message", "error", "error_description"):
+        value = data.get(name) if isinstance(data, dict) else data
+        if isinstance(value, dict):  # v3: {"error": {"code": …, "message": …}}
+            value = value.get("message")
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, str) and part not in words:
+                words.append(part)
+    return _TOKENISH.sub("…", " · ".join(words))[:300]
+
+
+def _trace_id(response: requests.Response) -> str:
+    try:
+        data = response.json()
+    except ValueError:
+        return ""
+    return _text(data.get("traceId")) if isinstance(data, dict) else ""
+
+
+def _retry_after_s(response: requests.Response) -> float | None:
+    """Return the wait asked for: Retry-After, else the length of the rate limit's interval."""
+    try:
+        return float(response.headers["Retry-After"])
+    except (KeyError, ValueError):
+        pass
+    try:
+        return float(response.headers["X-RateLimit-Interval-Milliseconds"]) / 1000
+    except (KeyError, ValueError):
+        return None
+
+
+def _seconds(value: Any) -> int:
+    try:
+        seconds = int(value)
+    except (TypeError, ValueError):
+        return ASSUMED_LIFE_S
+    return seconds if seconds > 0 else ASSUMED_LIFE_S
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _optional_bool(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None

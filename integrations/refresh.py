@@ -1,0 +1,481 @@
+"""The renewal engine: the only place that spends a refresh token.
+
+Every door (page, API, command, schedule) calls `refresh_integration`. It claims the install with
+one conditional UPDATE, journals what it is about to do, calls HighLevel with no transaction open,
+and stores the answer over the generation of tokens that it spent. docs/architecture.md draws it.
+
+The order of healing, when an answer is lost or a token refused: look at the row again; one repeat
+with the same token while HighLevel still forgives it; a new pair from the agency's token; a person.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+from django_q.tasks import async_task
+
+from integrations.crypto import DecryptError, keyring
+from integrations.health import OFF, REQUEST_SHOWN_FOR, Status
+from integrations.highlevel import (
+    CONNECT_TIMEOUT_S,
+    READ_TIMEOUT_S,
+    CredentialsRefused,
+    HighLevel,
+    HighLevelError,
+    Inactive,
+    OurFault,
+    RateLimited,
+    Refused,
+    TokenRejected,
+    TokenSet,
+    Unknown,
+)
+from integrations.models import COMPANY, GoHighLevelIntegration, RefreshAttempt
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+CALL_S = CONNECT_TIMEOUT_S + READ_TIMEOUT_S
+# Longer than all calls that one claim may make: the agency's renewal with its repeat, a mint, our
+# own renewal with its repeat, and the question whether our credentials are good.
+LEASE = timedelta(seconds=120)
+# HighLevel forgives a repeat that reaches it within 30 s of the first call.
+REPEAT_WITHIN = timedelta(seconds=25)
+BACKOFF = timedelta(seconds=30), timedelta(hours=1)
+PAUSE_PROBES = timedelta(hours=1), timedelta(hours=4), timedelta(days=1)
+WAITING_PAUSE_S = 0.1
+
+
+class Outcome(StrEnum):
+    RENEWED = "renewed"
+    FAILED = "failed"
+    BUSY = "busy"  # another one is at it, and did not end within the time we could wait
+    SKIPPED = "skipped"  # uninstalled or switched off: there is nothing to renew
+
+
+@dataclass(frozen=True)
+class RefreshResult:
+    outcome: Outcome
+    cause: str = ""
+    expires_at: datetime | None = None
+
+    @property
+    def success(self) -> bool:
+        return self.outcome is Outcome.RENEWED
+
+
+class CannotMint(HighLevelError):
+    """There is no agency token to mint with, or HighLevel will not mint."""
+
+    def __init__(self, cause: str, detail: str = "") -> None:
+        super().__init__(detail)
+        self.cause = cause
+
+
+class LeaseLost(Exception):
+    """Too little of the lease is left to begin a call; another one may soon claim the row."""
+
+
+def refresh_integration(
+    pk: uuid.UUID,
+    *,
+    trigger: str,
+    caller: str = "",
+    asked_at: datetime | None = None,
+    wait_s: float = 0,
+) -> RefreshResult:
+    """Renew one install, or take the result of a renewal that ends after `asked_at`.
+
+    So many callers that ask at the same time make one renewal, and get its token.
+    Units: `wait_s` seconds to wait for a renewal that another one has begun; 0: do not wait.
+    Errors: GoHighLevelIntegration.DoesNotExist. HighLevel's errors are in the result.
+    """
+    asked_at = asked_at or timezone.now()
+    give_up_at = time.monotonic() + wait_s
+    while True:
+        row = GoHighLevelIntegration.objects.without_secrets().get(pk=pk)
+        if row.renewed_at is not None and row.renewed_at >= asked_at:
+            return RefreshResult(Outcome.RENEWED, expires_at=row.expires_at)
+        if row.status in OFF:
+            return RefreshResult(Outcome.SKIPPED, cause=row.cause, expires_at=row.expires_at)
+        if row.tried_at is not None and row.tried_at >= asked_at and row.failures:
+            return RefreshResult(Outcome.FAILED, cause=row.cause, expires_at=row.expires_at)
+        lease_id = _claim(row)
+        if lease_id is not None:
+            return _Renewal(pk, lease_id, trigger=trigger, caller=caller).run()
+        if time.monotonic() >= give_up_at:
+            return RefreshResult(Outcome.BUSY, cause=row.cause, expires_at=row.expires_at)
+        time.sleep(WAITING_PAUSE_S)
+
+
+def next_renewal(now: datetime, expires_at: datetime) -> datetime:
+    """When a token that was just stored is renewed next: before the margin, spread by the jitter.
+
+    Never in the first half of its life, so that short-lived tokens are not renewed on and on.
+    """
+    spread = random.random() * settings.REFRESH_JITTER  # noqa: S311
+    return max(expires_at - settings.REFRESH_MARGIN - spread, now + (expires_at - now) / 2)
+
+
+def backoff(failures: int, at_least_s: float = 0) -> timedelta:
+    """The pause after so many failures in a row: 30 s doubling to 1 h, ± 20 %."""
+    first, longest = BACKOFF
+    pause = min(first * 2 ** min(failures - 1, 10), longest)
+    return max(pause * random.uniform(0.8, 1.2), timedelta(seconds=at_least_s))  # noqa: S311
+
+
+def token_columns(
+    row: GoHighLevelIntegration, tokens: TokenSet, *, client_id: str, sent_at: datetime
+) -> dict[str, Any]:
+    """Return the columns that a token answer sets, ready for update(): the new pair, the end of
+    every fault, and the next renewal.
+
+    `sent_at`: when the call began; the token's life is counted from there.
+    """
+    now = timezone.now()
+    expires_at = sent_at + timedelta(seconds=tokens.expires_in_s)
+    told = {
+        "company_id": tokens.company_id,
+        "user_id": tokens.user_id,
+        "scope": tokens.scope,
+        "plan_id": tokens.plan_id,
+        "refresh_token_id": tokens.refresh_token_id,
+        "trace_id": tokens.trace_id,
+        "token_type": tokens.token_type,
+        "install_to_future_locations": tokens.install_to_future_locations,
+        "approve_all_locations": tokens.approve_all_locations,
+        "approved_locations": list(tokens.approved_locations),
+    }
+    return {
+        # An answer often leaves things out that an earlier one said.
+        **{name: value for name, value in told.items() if value not in ("", None, [])},
+        "client_id": client_id,
+        "access_token_encrypted": row.seal("access_token", tokens.access_token),
+        "refresh_token_encrypted": row.seal("refresh_token", tokens.refresh_token)
+        if tokens.refresh_token
+        else b"",
+        "expires_at": expires_at,
+        "generation": F("generation") + 1,
+        "status": Status.ACTIVE,
+        "cause": "",
+        "cause_since": None,
+        "failures": 0,
+        "renew_at": next_renewal(now, expires_at),
+        "requested_at": None,
+        "lease_id": None,
+        "lease_until": None,
+        "sent_at": None,
+        "renewed_at": now,
+        "verified_at": now,
+        "tried_at": now,
+    }
+
+
+def _claim(row: GoHighLevelIntegration) -> uuid.UUID | None:
+    """Take the install for ourselves if it is free and still as we saw it.
+
+    The database's clock decides: several hosts need not agree on the time. renew_at moves to the
+    end of the lease, so that the tick finds the install if we die with it in our hands.
+    """
+    lease_id = uuid.uuid4()
+    free = Q(lease_until=None) | Q(lease_until__lt=Now())
+    won = (
+        GoHighLevelIntegration.objects.renewable()
+        .filter(free, pk=row.pk, generation=row.generation, failures=row.failures)
+        .update(lease_id=lease_id, lease_until=Now() + LEASE, renew_at=Now() + LEASE)
+    )
+    return lease_id if won else None
+
+
+class _Renewal:
+    """One claimed renewal, from the claim to the stored answer or the recorded failure."""
+
+    def __init__(self, pk: uuid.UUID, lease_id: uuid.UUID, *, trigger: str, caller: str) -> None:
+        self.row = GoHighLevelIntegration.objects.get(pk=pk)
+        self.lease_id = lease_id
+        self.trigger = trigger
+        self.caller = caller
+        self.client = HighLevel.from_settings()
+        # When the refresh token was sent with no answer that settles whether it is spent.
+        self.unsettled_since = self.row.sent_at
+
+    def run(self) -> RefreshResult:
+        try:
+            return self._obtain()
+        except DecryptError:
+            return self._fail(HighLevelError(), cause="token_damaged", status=Status.DAMAGED)
+        except LeaseLost:
+            return RefreshResult(Outcome.BUSY, expires_at=self.row.expires_at)
+        except Refused as error:
+            cause = "answer_lost" if self.unsettled_since else "refused"
+            return self._fail(error, cause=cause, status=Status.REFUSED)
+        except Inactive as error:
+            return self._fail(error, cause=error.cause, status=Status.PAUSED)
+        except HighLevelError as error:
+            return self._fail(error, cause=error.cause)
+
+    def _obtain(self) -> RefreshResult:
+        if not self.row.refresh_token_encrypted:
+            return self._mint()
+        if self.unsettled_since and timezone.now() - self.unsettled_since > REPEAT_WITHIN:
+            # Too late for HighLevel's forgiveness. A mint does not depend on what became of the
+            # token; without an agency only HighLevel can say, and a spent token is refused.
+            with suppress(CannotMint):
+                return self._mint()
+        try:
+            return self._refresh()
+        except (Refused, DecryptError) as error:
+            try:
+                return self._mint()
+            except CannotMint:
+                raise error from None
+
+    # --- With our own refresh token ---
+
+    def _refresh(self) -> RefreshResult:
+        refresh_token = self.row.open_refresh_token()
+        sent_at = timezone.now()
+        attempt = self._journal("refresh", sent_at, keyring().fingerprint(refresh_token))
+        try:
+            tokens = self._call_and_repeat_once(attempt, refresh_token)
+        except CredentialsRefused as error:
+            verdict = self._refused_alone(error)
+            self._end_attempt(attempt, verdict)
+            raise verdict from None
+        except HighLevelError as error:
+            if isinstance(error, Inactive):  # HighLevel looked at the token and left it unspent
+                self.unsettled_since = None
+            self._end_attempt(attempt, error)
+            raise
+        return self._store(attempt, tokens, sent_at)
+
+    def _call_and_repeat_once(self, attempt: RefreshAttempt, refresh_token: str) -> TokenSet:
+        try:
+            return self._call_refresh(attempt, refresh_token)
+        except Unknown:
+            if timezone.now() - attempt.started_at > REPEAT_WITHIN:
+                raise
+        attempt.repeats = 1
+        attempt.save(update_fields=["repeats"])
+        return self._call_refresh(attempt, refresh_token)
+
+    def _call_refresh(self, attempt: RefreshAttempt, refresh_token: str) -> TokenSet:
+        try:
+            return self.client.refresh(refresh_token, user_type=self.row.user_type)
+        except Unknown:
+            self.unsettled_since = self.unsettled_since or attempt.started_at
+            raise
+
+    def _refused_alone(self, error: CredentialsRefused) -> HighLevelError:
+        """HighLevel says "invalid client credentials" for a wrong secret and for a single revoked
+        install alike. Only when our credentials are good is it this install that was refused."""
+        if self.row.client_id and self.row.client_id != self.client.client_id:
+            return error
+        accepted = self.client.credentials_are_accepted()
+        if accepted is None:
+            accepted = self._another_one_renewed_since()
+        if not accepted:
+            return error
+        return Refused(error.detail, http_status=error.http_status, trace_id=error.trace_id)
+
+    def _another_one_renewed_since(self) -> bool:
+        if self.row.cause != CredentialsRefused.cause or self.row.cause_since is None:
+            return False
+        others = GoHighLevelIntegration.objects.exclude(pk=self.row.pk)
+        return others.filter(
+            client_id=self.client.client_id, renewed_at__gt=self.row.cause_since
+        ).exists()
+
+    # --- From the agency's token ---
+
+    def _mint(self) -> RefreshResult:
+        agency = self._usable_agency()
+        sent_at = timezone.now()
+        attempt = self._journal("mint", sent_at)
+        try:
+            tokens = self._call_mint(agency)
+        except DecryptError:
+            unusable = CannotMint("agency_not_usable")
+            self._end_attempt(attempt, unusable)
+            raise unusable from None
+        except (OurFault, Refused, TokenRejected) as error:
+            self._end_attempt(attempt, error)
+            raise CannotMint("mint_refused", error.detail) from None
+        except HighLevelError as error:
+            self._end_attempt(attempt, error)
+            raise
+        return self._store(attempt, tokens, sent_at)
+
+    def _usable_agency(self) -> GoHighLevelIntegration:
+        """Return the agency with an access token that lives long enough for one call."""
+        if self.row.user_type == COMPANY or not self.row.company_id:
+            raise CannotMint("waiting_for_agency")
+        agencies = GoHighLevelIntegration.objects.filter(
+            user_type=COMPANY, resource_id=self.row.company_id
+        )
+        agency = agencies.first()
+        if agency is None:
+            raise CannotMint("waiting_for_agency")
+        if agency.status == Status.ACTIVE and agency.is_expired(timezone.now() + LEASE / 2):
+            refresh_integration(agency.pk, trigger="mint", wait_s=CALL_S)
+            agency.refresh_from_db()
+        if agency.status != Status.ACTIVE or agency.is_expired(timezone.now()):
+            raise CannotMint("agency_not_usable")
+        return agency
+
+    def _call_mint(self, agency: GoHighLevelIntegration) -> TokenSet:
+        def mint() -> TokenSet:
+            return self.client.mint_location_token(
+                agency.open_access_token(),
+                company_id=self.row.company_id,
+                location_id=self.row.resource_id,
+            )
+
+        try:
+            return mint()
+        except TokenRejected:
+            refresh_integration(agency.pk, trigger="mint", wait_s=CALL_S)
+            agency.refresh_from_db()
+            return mint()
+
+    # --- Journal, store, failure ---
+
+    def _journal(self, way: str, now: datetime, fingerprint: str = "") -> RefreshAttempt:
+        """Commit what we are about to do, while enough of the lease is left to do it."""
+        mine = GoHighLevelIntegration.objects.filter(
+            pk=self.row.pk,
+            lease_id=self.lease_id,
+            lease_until__gt=Now() + timedelta(seconds=2 * CALL_S),
+        )
+        with transaction.atomic():
+            sent_at = (self.unsettled_since or now) if way == "refresh" else self.unsettled_since
+            if not mine.update(sent_at=sent_at):
+                raise LeaseLost
+            return RefreshAttempt.objects.create(
+                integration=self.row,
+                trigger=self.trigger,
+                caller=self.caller,
+                way=way,
+                generation=self.row.generation,
+                fingerprint=fingerprint,
+                started_at=now,
+            )
+
+    def _store(self, attempt: RefreshAttempt, tokens: TokenSet, sent_at: datetime) -> RefreshResult:
+        """Store the pair over the generation that it came from, whoever holds the lease by now: an
+        answer from HighLevel counts, unless a reinstall or an uninstall came in between."""
+        columns = token_columns(self.row, tokens, client_id=self.client.client_id, sent_at=sent_at)
+        stored = _persistently(
+            lambda: (
+                GoHighLevelIntegration.objects.renewable()
+                .filter(pk=self.row.pk, generation=self.row.generation)
+                .update(**columns)
+            )
+        )
+        attempt.outcome, attempt.trace_id = RefreshAttempt.RENEWED, tokens.trace_id
+        attempt.ended_at = columns["renewed_at"]
+        _persistently(lambda: attempt.save(update_fields=["outcome", "trace_id", "ended_at"]))
+        if not stored:
+            return RefreshResult(Outcome.SKIPPED, expires_at=self.row.expires_at)
+        if self.row.status == Status.WAITING:
+            async_task("integrations.tasks.finish_install", str(self.row.pk))
+        return RefreshResult(Outcome.RENEWED, expires_at=columns["expires_at"])
+
+    def _end_attempt(self, attempt: RefreshAttempt, error: HighLevelError) -> None:
+        refused = isinstance(error, Refused)
+        attempt.outcome = RefreshAttempt.REFUSED if refused else RefreshAttempt.FAILED
+        attempt.cause = error.cause
+        attempt.http_status = error.http_status
+        attempt.trace_id = error.trace_id
+        attempt.detail = error.detail
+        attempt.ended_at = timezone.now()
+        attempt.save()
+
+    def _fail(
+        self, error: HighLevelError, *, cause: str, status: Status | None = None
+    ) -> RefreshResult:
+        """Record a failure, if the row is still ours: a newer token must not be marked by it."""
+        now = timezone.now()
+        if status is None:
+            status = Status(self.row.status)
+            if status not in (Status.ACTIVE, Status.WAITING):
+                cause = self.row.cause  # a passing fault does not change why it stands still
+        failures = self.row.failures + 1
+        recorded = GoHighLevelIntegration.objects.filter(
+            pk=self.row.pk, lease_id=self.lease_id, generation=self.row.generation
+        ).update(
+            status=status,
+            cause=cause,
+            cause_since=self.row.cause_since if cause == self.row.cause else now,
+            failures=failures,
+            renew_at=_next_try(now, status, failures, error),
+            requested_at=None,
+            lease_id=None,
+            lease_until=None,
+            sent_at=self.unsettled_since,
+            tried_at=now,
+        )
+        if not recorded:
+            return RefreshResult(Outcome.SKIPPED, expires_at=self.row.expires_at)
+        logger.warning("Renewal of %s failed: %s", self.row.pk, cause)
+        return RefreshResult(Outcome.FAILED, cause=cause, expires_at=self.row.expires_at)
+
+
+def _next_try(
+    now: datetime, status: Status, failures: int, error: HighLevelError
+) -> datetime | None:
+    """None where only a person or a new install can help."""
+    if status in (Status.REFUSED, Status.DAMAGED):
+        return None
+    if status == Status.PAUSED:
+        return now + PAUSE_PROBES[min(failures, len(PAUSE_PROBES)) - 1]
+    asked_for_s = error.retry_after_s if isinstance(error, RateLimited) else None
+    return now + backoff(failures, asked_for_s or 0)
+
+
+def _persistently(write: Callable[[], T]) -> T:
+    """Run a write that must not be lost, again and again while the database is away, for the rest
+    of the lease: it holds a token that exists nowhere else."""
+    give_up_at = time.monotonic() + LEASE.total_seconds() / 2
+    pause_s = 0.05
+    while True:
+        try:
+            return write()
+        except (OperationalError, InterfaceError):
+            if time.monotonic() + pause_s > give_up_at or connection.in_atomic_block:
+                raise
+            logger.warning("The database does not take a renewed token; trying again.")
+            connection.close()
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 5)
+
+
+def request_refresh(pk: uuid.UUID, *, trigger: str, caller: str) -> bool:
+    """Ask the worker to renew one install; the row shows "Refreshing" from now on.
+
+    Mark and task are one transaction, and a second click finds the mark: one click, one task.
+    Returns whether this call made the task. Uninstalled ones are left alone.
+    """
+    now = timezone.now()
+    idle = Q(requested_at=None) | Q(requested_at__lte=now - REQUEST_SHOWN_FOR)
+    with transaction.atomic():
+        asked = (
+            GoHighLevelIntegration.objects.renewable().filter(idle, pk=pk).update(requested_at=now)
+        )
+        if asked:
+            async_task("integrations.tasks.refresh_one", str(pk), trigger, caller, now.isoformat())
+    return bool(asked)

@@ -1,0 +1,77 @@
+"""The schedules, as rows of the queue. An operator may change or remove the three regular ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from django.db.migrations import Migration
+from django.utils import timezone
+from django_q.models import Schedule
+
+# What the product cannot do without: due renewals are found by it. Ensured at each migrate.
+TICK = "whatreach: tick"
+# The three of the contract: hourly renewal, daily health check 02:00, bulk renewal Sundays 03:00.
+REGULAR: dict[str, dict[str, Any]] = {
+    "whatreach: hourly renewal": {
+        "func": "integrations.tasks.renew_needing",
+        "schedule_type": Schedule.HOURLY,
+    },
+    "whatreach: daily health check": {
+        "func": "integrations.tasks.check_health",
+        "schedule_type": Schedule.CRON,
+        "cron": "0 2 * * *",
+    },
+    "whatreach: bulk renewal on Sundays": {
+        "func": "integrations.tasks.renew_needing",
+        "schedule_type": Schedule.CRON,
+        "cron": "0 3 * * 0",
+    },
+}
+
+
+def ensure_minutely(name: str, func: str) -> None:
+    """Have one schedule row of this name that runs `func` each minute."""
+    defaults = {"func": func, "schedule_type": Schedule.MINUTES, "minutes": 1, "repeats": -1}
+    if not Schedule.objects.filter(name=name).exists():
+        Schedule.objects.create(name=name, **defaults)
+
+
+def ensure_schedules(plan: Iterable[tuple[Migration, bool]] = (), **_: object) -> None:
+    """After each migrate: the tick. After the very first one: the regular three too, so that what
+    an operator changes or removes later stays as they left it."""
+    ensure_minutely(TICK, "integrations.tasks.tick")
+    if any((m.app_label, m.name) == ("integrations", "0001_initial") for m, _back in plan):
+        add_regular()
+
+
+def add_regular() -> list[str]:
+    """Add those of the three that are missing; return their names."""
+    present = set(regular().values_list("name", flat=True))
+    missing = [name for name in REGULAR if name not in present]
+    now = timezone.now()
+    for name in missing:
+        Schedule.objects.create(name=name, next_run=_first_run(REGULAR[name], now), **REGULAR[name])
+    return missing
+
+
+def remove_regular() -> int:
+    deleted, _ = regular().delete()
+    return deleted
+
+
+def regular() -> Any:
+    return Schedule.objects.filter(name__in=REGULAR).order_by("name")
+
+
+def _first_run(schedule: dict[str, Any], now: datetime) -> datetime:
+    """The next full hour, 02:00, or Sunday 03:00: adding a schedule must not set it off at once."""
+    if schedule["schedule_type"] == Schedule.HOURLY:
+        return now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    minute, hour, _day, _month, weekday = schedule["cron"].split()
+    run = datetime.combine(now.date(), time(int(hour), int(minute)), tzinfo=now.tzinfo)
+    # cron counts Sunday as 0, isoweekday as 7
+    while run <= now or (weekday != "*" and run.isoweekday() % 7 != int(weekday)):
+        run += timedelta(days=1)
+    return run

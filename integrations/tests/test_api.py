@@ -1,0 +1,439 @@
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from access.models import ApiKey, Scope
+from integrations.health import State, Status
+from integrations.models import GoHighLevelIntegration, RenewalJob
+from integrations.tasks import renew_batch
+
+pytestmark = pytest.mark.django_db
+NOBODY = uuid.UUID(int=0)
+ENDPOINTS = [
+    ("get", "list/", Scope.INTEGRATIONS_READ),
+    ("get", f"status/{NOBODY}/", Scope.INTEGRATIONS_READ),
+    ("get", "token-health/", Scope.INTEGRATIONS_READ),
+    ("get", f"get-token/{NOBODY}/", Scope.TOKENS_READ),
+    ("post", f"refresh/{NOBODY}/", Scope.TOKENS_REFRESH),
+    ("post", "bulk-refresh/", Scope.TOKENS_REFRESH),
+    ("get", f"jobs/{NOBODY}/", Scope.TOKENS_REFRESH),
+    ("get", "test-connectivity/", Scope.INTEGRATIONS_READ),
+]
+every_endpoint = pytest.mark.parametrize(("method", "path", "scope"), ENDPOINTS)
+
+
+def assert_error(response, status, code):
+    assert (response.status_code, response.json()["error"]) == (status, code)
+    assert set(response.json()) == {"error", "details", "who_acts", "retry_after", "help_url"}
+    assert response.json()["who_acts"] in {"you", "client", "highlevel", "operator"}
+    assert response["Content-Type"].startswith("application/json")
+
+
+# --- Who may call ---
+
+
+@pytest.mark.parametrize("prefix", ["/app/", "/ghl/"])
+@every_endpoint
+def test_without_a_key_it_is_refused(client, method, path, scope, prefix):
+    response = getattr(client, method)(prefix + path)
+    assert_error(response, 401, "key_missing")
+    assert response["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("header", ["Bearer wr_nothing", "Bearer", "Basic abc", "Bearer wr_é_x"])
+def test_a_wrong_key_is_refused(client, header):
+    response = client.get("/app/list/", headers={"Authorization": header})
+    assert_error(response, 401, "key_refused")
+
+
+@every_endpoint
+def test_a_key_without_the_scope_is_refused(api, method, path, scope):
+    others = set(Scope.values) - {scope}
+    assert_error(getattr(api(*others), method)("/app/" + path), 403, "key_lacks_scope")
+
+
+def test_a_disabled_or_expired_key_is_refused(api):
+    client = api()
+    for field in ("disabled_at", "expires_at"):
+        ApiKey.objects.update(disabled_at=None, expires_at=None)
+        ApiKey.objects.update(**{field: timezone.now()})
+        assert_error(client.get("/app/list/"), 401, "key_refused")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("get", "status/"), ("get", "get-token/"), ("post", "refresh/")]
+)
+def test_a_key_limited_to_other_installs_is_refused(api, make_install, method, path):
+    mine, other = make_install(), make_install()
+    client = api(installs=[mine.pk])
+    response = getattr(client, method)(f"/app/{path}{other.pk}/")
+    assert_error(response, 403, "key_lacks_install")
+
+
+def test_a_limited_key_lists_and_counts_only_its_installs(api, make_install):
+    mine, _other = make_install(), make_install()
+    client = api(installs=[mine.pk])
+    listed = client.get("/app/list/").json()["integrations"]
+    assert [row["id"] for row in listed] == [str(mine.pk)]
+    assert client.get("/app/token-health/").json()["total_integrations"] == 1
+
+
+@every_endpoint
+def test_an_unknown_install_or_a_wrong_method_is_json_too(api, method, path, scope):
+    client = api()
+    if str(NOBODY) in path:
+        assert_error(getattr(client, method)("/app/" + path), 404, "not_found")
+    response = client.delete("/app/" + path)
+    assert_error(response, 405, "method_not_allowed")
+    assert method.upper() in response["Allow"]
+
+
+@pytest.mark.parametrize("path", ["/app/nothing/", "/ghl/status/not-a-uuid/", "/app/"])
+def test_an_unknown_address_is_json(api, path):
+    assert_error(api().get(path), 404, "not_found")
+
+
+def test_staff_may_look_with_their_session_but_not_take_a_token(staff_client, make_install):
+    row = make_install()
+    assert staff_client.get("/app/list/").status_code == 200
+    assert_error(staff_client.get(f"/app/get-token/{row.pk}/"), 401, "key_missing")
+
+
+def test_a_session_needs_the_csrf_token_to_change_something(staff, make_install):
+    from django.test import Client
+
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(staff)
+    assert_error(client.post(f"/app/refresh/{make_install().pk}/"), 403, "csrf_refused")
+
+
+def test_the_key_remembers_its_last_use(api):
+    api().get("/app/list/")
+    key = ApiKey.objects.get()
+    assert key.last_used_at is not None
+    assert key.last_used_address == "127.0.0.1"
+
+
+# --- Looking ---
+
+
+def test_list_has_the_keys_of_the_contract(api, make_install):
+    row = make_install(name="Harbour Dental", user_email="h@dental.test")
+    listed = api().get("/app/list/").json()["integrations"][0]
+    assert listed["id"] == str(row.pk)
+    assert listed["location_id"] == row.resource_id
+    assert listed["location_name"] == "Harbour Dental"
+    assert listed["user_email"] == "h@dental.test"
+    assert listed["is_active"] is True
+    assert listed["is_token_expired"] is False
+    assert listed["installed_at"]
+
+
+def test_list_is_paged_without_gaps_or_repeats(api, make_install):
+    rows = {str(make_install().pk) for _ in range(7)}
+    client, seen, cursor = api(), [], None
+    while True:
+        query = {"limit": 3} | ({"cursor": cursor} if cursor else {})
+        page = client.get("/app/list/", query).json()
+        seen += [row["id"] for row in page["integrations"]]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    assert len(seen) == 7
+    assert set(seen) == rows
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ({"state": "paused"}, {"Lake Spa"}),
+        ({"agency": "other"}, {"Hill Gym"}),
+        ({"q": "hill"}, {"Hill Gym"}),
+        ({"q": "loc-9"}, {"Lake Spa"}),
+        ({"q": "nothing like it"}, set()),
+    ],
+)
+def test_list_can_be_filtered(api, make_install, query, names):
+    make_install(name="Lake Spa", status=Status.PAUSED, resource_id="loc-9")
+    make_install(name="Hill Gym", company_id="other")
+    listed = api().get("/app/list/", query).json()["integrations"]
+    assert {row["location_name"] for row in listed} == names
+
+
+@pytest.mark.parametrize(
+    "query", [{"limit": 0}, {"limit": "x"}, {"state": "zzz"}, {"cursor": "not-a-uuid"}]
+)
+def test_list_refuses_rubbish_and_says_what_is_wrong(api, query):
+    response = api().get("/app/list/", query)
+    assert_error(response, 422, "invalid_input")
+    assert next(iter(query)) in response.json()["details"]
+
+
+def test_status_tells_state_cause_and_who_acts(api, make_install):
+    row = make_install(status=Status.REFUSED, cause="refused", renew_at=None)
+    told = api().get(f"/app/status/{row.pk}/").json()
+    assert told["state"] == State.NEEDS_RECONNECT
+    assert told["cause"] == "refused"
+    assert told["who_acts"] == "client"
+    assert {"needs_refresh", "expires_at", "installed_at", "last_used_at"} <= set(told)
+
+
+def test_health_counts_each_install_once(api, make_install):
+    make_install()
+    make_install(expires_in=timedelta(minutes=30))
+    make_install(expires_in=-timedelta(minutes=1))
+    make_install(status=Status.UNINSTALLED)
+    health = api().get("/app/token-health/").json()
+    assert health["total_integrations"] == 3
+    assert (health["healthy_tokens"], health["needs_refresh"], health["expired_tokens"]) == (
+        1,
+        1,
+        1,
+    )
+    assert health["health_percentage"] == 33.3
+    assert sum(health["states"].values()) == 4
+    assert set(health["states"]) == set(State)
+
+
+def test_health_of_nothing_is_whole(api):
+    health = api().get("/app/token-health/").json()
+    assert (health["total_integrations"], health["health_percentage"]) == (0, 100.0)
+
+
+def test_connectivity_tells_what_was_reached(api, world):
+    told = api().get("/app/test-connectivity/").json()
+    assert {service["name"] for service in told["services"]} == {
+        "HighLevel API",
+        "HighLevel marketplace",
+        "Database",
+    }
+    assert all(service["reachable"] for service in told["services"])
+    assert told["success"] is True
+
+
+def test_connectivity_tells_what_was_not_reached(api):
+    told = api().get("/app/test-connectivity/").json()
+    assert told["success"] is False
+    assert [service["reachable"] for service in told["services"]] == [False, False, True]
+
+
+@pytest.mark.parametrize("path", ["/app/list/?limit=500", "/app/token-health/"])
+def test_the_number_of_queries_does_not_grow_with_the_installs(api, make_install, path):
+    client = api()
+    client.get(path)
+
+    def queries():
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(path).status_code == 200
+        return len(captured)
+
+    make_install()
+    few = queries()
+    for _ in range(30):
+        make_install()
+    assert queries() == few
+
+
+# --- Tokens ---
+
+
+def test_get_token_gives_the_stored_token(api, make_install):
+    row = make_install()
+    response = api(Scope.TOKENS_READ).get(f"/app/get-token/{row.pk}/")
+    told = response.json()
+    assert response["Cache-Control"] == "no-store"
+    assert told["access_token"] == row.open_access_token()
+    assert (told["source"], told["was_refreshed"], told["warning"]) == ("stored", False, None)
+    assert (told["needs_refresh"], told["is_expired"]) == (False, False)
+    assert told["token_type"] == "Bearer"
+    assert 71_000 < told["expires_in"] <= 72_000
+    row.refresh_from_db()
+    assert row.last_used_at is not None
+
+
+def test_get_token_never_gives_a_refresh_token(api, install_location):
+    row = install_location()
+    answer = api().get(f"/app/get-token/{row.pk}/").content.decode()
+    assert row.open_refresh_token() not in answer
+
+
+def end_in(row, left):
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(
+        expires_at=timezone.now() + left, renewed_at=timezone.now() - timedelta(hours=23)
+    )
+
+
+@pytest.mark.parametrize(
+    "left", [timedelta(minutes=-5), timedelta(minutes=3), timedelta(minutes=50)]
+)
+def test_get_token_renews_what_is_near_its_end(api, world, install_location, left):
+    row = install_location()
+    end_in(row, left)
+    told = api().get(f"/app/get-token/{row.pk}/").json()
+    assert (told["source"], told["was_refreshed"]) == ("refreshed", True)
+    assert told["access_token"] != row.open_access_token()
+
+
+def test_get_token_renews_for_a_caller_that_needs_it_longer(api, world, install_location):
+    row = install_location()
+    end_in(row, timedelta(hours=3))
+    client = api()
+    assert client.get(f"/app/get-token/{row.pk}/").json()["source"] == "stored"
+    told = client.get(f"/app/get-token/{row.pk}/?min_valid_for=14400").json()
+    assert told["source"] == "refreshed"
+
+
+def test_a_short_lived_token_is_not_renewed_by_every_call(api, world, install_location):
+    world.set_knobs(access_token_life_seconds=200)
+    row = install_location()
+    client = api()
+    assert client.get(f"/app/get-token/{row.pk}/").json()["source"] == "stored"
+    assert world.max_uses() == 0
+
+
+@pytest.mark.parametrize("value", ["-1", "soon", "99999999"])
+def test_get_token_refuses_a_strange_min_valid_for(api, make_install, value):
+    response = api().get(f"/app/get-token/{make_install().pk}/?min_valid_for={value}")
+    assert_error(response, 422, "invalid_input")
+
+
+def test_get_token_gives_a_still_valid_token_when_highlevel_is_down(api, world, install_location):
+    row = install_location()
+    end_in(row, timedelta(minutes=20))
+    world.fault("500", route="/oauth/token", times=None)
+    told = api().get(f"/app/get-token/{row.pk}/").json()
+    assert (told["source"], told["was_refreshed"]) == ("stale-but-valid", False)
+    assert told["warning"]
+    assert told["access_token"] == row.open_access_token()
+
+
+def test_get_token_says_try_later_when_nothing_valid_is_left(api, world, install_location):
+    row = install_location()
+    end_in(row, timedelta(seconds=-1))
+    world.fault("500", route="/oauth/token", times=None)
+    response = api().get(f"/app/get-token/{row.pk}/")
+    assert_error(response, 503, "highlevel_unavailable")
+    assert int(response["Retry-After"]) == response.json()["retry_after"] > 0
+
+
+@pytest.mark.parametrize(
+    ("status", "http_status", "code"),
+    [
+        (Status.REFUSED, 409, "needs_reconnect"),
+        (Status.PAUSED, 409, "paused_by_highlevel"),
+        (Status.DAMAGED, 409, "token_damaged"),
+        (Status.WAITING, 409, "waiting_for_install"),
+        (Status.UNINSTALLED, 410, "uninstalled"),
+        (Status.DEACTIVATED, 410, "deactivated"),
+    ],
+)
+def test_get_token_says_why_there_is_none(api, make_install, status, http_status, code):
+    row = make_install(status=status)
+    assert_error(api().get(f"/app/get-token/{row.pk}/"), http_status, code)
+
+
+def test_get_token_makes_few_queries(api, make_install, django_assert_num_queries):
+    client, row = api(), make_install()
+    client.get(f"/app/get-token/{row.pk}/")
+    with django_assert_num_queries(2):  # the key, the install; uses are noted once a minute
+        client.get(f"/app/get-token/{row.pk}/")
+
+
+# --- Renewing ---
+
+
+def test_refresh_renews_now(api, world, install_location):
+    row = install_location()
+    told = api().post(f"/app/refresh/{row.pk}/").json()
+    assert told["success"] is True
+    assert told["message"]
+    assert told["expires_at"] > row.expires_at.isoformat()
+
+
+def test_refresh_explains_a_refusal(api, world, install_location):
+    row = install_location()
+    world.refuse(row.resource_id)
+    assert_error(api().post(f"/app/refresh/{row.pk}/"), 409, "needs_reconnect")
+
+
+def test_refresh_explains_a_pause(api, world, install_location):
+    row = install_location()
+    world.pause(row.resource_id)
+    assert_error(api().post(f"/app/refresh/{row.pk}/"), 409, "paused_by_highlevel")
+
+
+def test_refresh_explains_an_outage(api, world, install_location):
+    row = install_location()
+    world.fault("503", route="/oauth/token", times=None)
+    response = api().post(f"/app/refresh/{row.pk}/")
+    assert_error(response, 503, "server_error")
+    assert response["Retry-After"]
+
+
+def test_refresh_of_an_uninstalled_one_is_gone(api, make_install):
+    row = make_install(status=Status.UNINSTALLED, cause="uninstalled")
+    assert_error(api().post(f"/app/refresh/{row.pk}/"), 410, "uninstalled")
+
+
+def post_json(client, body):
+    return client.post("/app/bulk-refresh/", body, content_type="application/json")
+
+
+def test_bulk_refresh_renews_what_is_due(api, world, install_location):
+    due, fresh = install_location(), install_location()
+    end_in(due, timedelta(minutes=10))
+    told = api().post("/app/bulk-refresh/").json()
+    assert (told["success"], told["refreshed_count"], told["failed_count"]) == (True, 1, 0)
+    fresh.refresh_from_db()
+    assert fresh.generation == 1
+
+
+def test_bulk_refresh_renews_the_chosen_ones(api, world, install_location):
+    chosen, _other = install_location(), install_location()
+    told = post_json(api(), {"ids": [str(chosen.pk), str(NOBODY)]}).json()
+    assert told["refreshed_count"] == 1
+
+
+def test_bulk_refresh_by_force_renews_all_and_counts_failures(api, world, install_location):
+    _fine, refused = install_location(), install_location()
+    world.refuse(refused.resource_id)
+    told = post_json(api(), {"force": True}).json()
+    assert (told["success"], told["refreshed_count"], told["failed_count"]) == (False, 1, 1)
+
+
+def test_many_are_a_job_of_the_worker(api, world, install_location, make_install):
+    real = install_location()
+    ids = [str(real.pk)] + [str(make_install().pk) for _ in range(25)]
+    client = api()
+    response = post_json(client, {"ids": ids})
+    assert response.status_code == 202
+    job = response.json()["job"]
+    assert client.get(f"/app/jobs/{job}/").json()["finished"] is False
+    renew_batch(job, ids)
+    told = client.get(f"/app/jobs/{job}/").json()
+    assert told["finished"] is True
+    assert (told["refreshed_count"], told["failed_count"]) == (1, 25)
+    assert RenewalJob.objects.get().caller == "billing"
+
+
+@pytest.mark.parametrize("body", ['{"ids": "all"}', '{"ids": ["x"]}', "[1]", "not json"])
+def test_bulk_refresh_refuses_rubbish(api, body):
+    response = post_json(api(), body)
+    assert response.status_code in (400, 422)
+    assert response.json()["error"] == "invalid_input"
+
+
+def test_a_fault_of_ours_is_json_without_detail(api, monkeypatch):
+    def broken(*args):
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("integrations.connectivity.check_services", broken)
+    response = api().get("/app/test-connectivity/")
+    assert_error(response, 500, "internal_error")
+    assert "secret detail" not in response.content.decode()

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from integrations import checks
+
+
+def ids(messages):
+    return [message.id for message in messages]
+
+
+def test_the_settings_of_the_tests_pass():
+    assert checks.check_encryption_keys() == []
+    assert checks.check_lease() == []
+    assert checks.check_queue() == []
+
+
+@pytest.mark.parametrize("keys", ["", "k1:c2hvcnQ="])
+def test_missing_or_weak_keys_stop_the_start(settings, keys):
+    settings.TOKEN_ENCRYPTION_KEYS = keys
+    assert ids(checks.check_encryption_keys()) == ["integrations.E001"]
+
+
+def test_a_lease_shorter_than_its_calls_is_an_error(monkeypatch):
+    monkeypatch.setattr(checks, "LEASE", timedelta(seconds=20))
+    assert ids(checks.check_lease()) == ["integrations.E002"]
+
+
+def test_a_queue_that_repeats_running_tasks_is_an_error(settings):
+    settings.Q_CLUSTER = settings.Q_CLUSTER | {"retry": 60}
+    assert ids(checks.check_queue()) == ["integrations.E003"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8801", "https://evilgohighlevel.com"])
+def test_tokens_going_elsewhere_are_warned_of(settings, url):
+    settings.GHL_API_BASE_URL = url
+    assert ids(checks.check_highlevel_hosts()) == ["integrations.W001"]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from integrations.causes import CAUSES
+from integrations.health import WORST_FIRST, Facts, State, Status, state_of
+from integrations.models import LOCATION, GoHighLevelIntegration
+
+NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
+MARGIN = timedelta(hours=1)
+EXPIRES = [None, -timedelta(minutes=1), timedelta(0), timedelta(minutes=30), timedelta(hours=20)]
+LEASES = [None, -timedelta(seconds=1), timedelta(seconds=30)]
+REQUESTS = [None, -timedelta(minutes=10), -timedelta(seconds=5)]
+
+
+def every_input():
+    for status, expires, failures, lease, request in itertools.product(
+        Status, EXPIRES, (0, 3), LEASES, REQUESTS
+    ):
+        yield Facts(
+            status=status,
+            expires_at=None if expires is None else NOW + expires,
+            failures=failures,
+            lease_until=None if lease is None else NOW + lease,
+            requested_at=None if request is None else NOW + request,
+        )
+
+
+def active(**fields):
+    return Facts(**{"status": Status.ACTIVE, "expires_at": NOW + timedelta(hours=20)} | fields)
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [
+        (active(), State.HEALTHY),
+        (active(failures=1), State.RETRYING),
+        (active(expires_at=NOW + timedelta(minutes=25)), State.EXPIRING),
+        (active(expires_at=NOW + timedelta(minutes=25), failures=2), State.EXPIRING),
+        (active(expires_at=NOW), State.EXPIRED),
+        (active(expires_at=None), State.EXPIRED),
+        (active(lease_until=NOW + timedelta(seconds=1)), State.REFRESHING),
+        (active(requested_at=NOW - timedelta(seconds=1)), State.REFRESHING),
+        (active(requested_at=NOW - timedelta(seconds=91)), State.HEALTHY),
+        (active(status=Status.PAUSED), State.PAUSED),
+        (active(status=Status.REFUSED), State.NEEDS_RECONNECT),
+        (active(status=Status.DAMAGED), State.DAMAGED),
+        (Facts(status=Status.WAITING), State.WAITING),
+        (active(status=Status.UNINSTALLED), State.UNINSTALLED),
+        (active(status=Status.DEACTIVATED), State.UNINSTALLED),
+        (
+            active(status=Status.UNINSTALLED, lease_until=NOW + timedelta(seconds=9)),
+            State.UNINSTALLED,
+        ),
+    ],
+)
+def test_each_state_comes_from_its_facts(facts, state):
+    assert state_of(facts, NOW, MARGIN) is state
+
+
+def test_every_input_has_a_state_and_every_state_an_input():
+    assert {state_of(facts, NOW, MARGIN) for facts in every_input()} == set(State)
+    assert set(WORST_FIRST) == set(State)
+
+
+@pytest.mark.django_db
+def test_the_database_says_the_same_as_the_function_for_every_input(settings):
+    settings.REFRESH_MARGIN = MARGIN
+    rows = [
+        GoHighLevelIntegration(
+            user_type=LOCATION,
+            resource_id=str(n),
+            status=facts.status,
+            expires_at=facts.expires_at,
+            failures=facts.failures,
+            lease_until=facts.lease_until,
+            requested_at=facts.requested_at,
+        )
+        for n, facts in enumerate(every_input())
+    ]
+    GoHighLevelIntegration.objects.bulk_create(rows)
+    for row in GoHighLevelIntegration.objects.with_state(NOW):
+        assert row.state_now == row.state(NOW), row.facts
+        assert row.severity == WORST_FIRST.index(row.state(NOW))
+
+
+def test_every_cause_is_complete():
+    for cause in CAUSES.values():
+        assert cause.title and cause.sentence.endswith((".", "…")) and cause.effect.endswith(".")

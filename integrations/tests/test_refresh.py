@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from integrations.health import State, Status
+from integrations.highlevel import HighLevel
+from integrations.install import finish_install
+from integrations.models import GoHighLevelIntegration, RefreshAttempt
+from integrations.refresh import Outcome, refresh_integration
+from integrations.tasks import tick
+
+pytestmark = pytest.mark.django_db
+
+
+def renew(row, **options):
+    return refresh_integration(row.pk, trigger="test", **options)
+
+
+def state(row):
+    row.refresh_from_db()
+    return row.state(timezone.now())
+
+
+def test_it_stores_the_new_pair_and_spends_the_old_token_once(world, install_location):
+    row = install_location()
+    old_access, old_refresh = row.open_access_token(), row.open_refresh_token()
+    result = renew(row)
+    row.refresh_from_db()
+    assert result.outcome is Outcome.RENEWED
+    assert row.open_access_token() != old_access
+    assert row.open_refresh_token() != old_refresh
+    assert world.uses_of(old_refresh) == 1
+    assert row.generation == 2
+    assert state(row) is State.HEALTHY
+
+
+def test_it_renews_again_and_again(world, install_location):
+    row = install_location()
+    assert [renew(row).outcome for _ in range(3)] == [Outcome.RENEWED] * 3
+    assert world.max_uses() == 1
+
+
+@pytest.mark.parametrize("casing", ["snake", "camel-v3", "mirror"])
+def test_three_renewals_in_a_row_work_in_each_casing_of_the_answer(world, install_location, casing):
+    world.set_knobs(token_casing=casing)
+    row = install_location()
+    assert [renew(row).outcome for _ in range(3)] == [Outcome.RENEWED] * 3
+
+
+def test_a_renewal_that_ended_after_the_asking_is_taken_as_the_own_one(world, install_location):
+    row = install_location()
+    asked_at = timezone.now()
+    renew(row)
+    used = world.max_uses(), len(world.token_uses())
+    assert renew(row, asked_at=asked_at).outcome is Outcome.RENEWED
+    assert (world.max_uses(), len(world.token_uses())) == used
+
+
+def test_a_claimed_install_is_left_to_its_holder(world, install_location):
+    row = install_location()
+    soon = timezone.now() + timedelta(minutes=1)
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(lease_until=soon)
+    assert renew(row).outcome is Outcome.BUSY
+    assert world.uses_of(row.open_refresh_token()) == 0
+    assert state(row) is State.REFRESHING
+
+
+def test_the_lease_of_a_dead_holder_ends(world, install_location):
+    row = install_location()
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(
+        lease_until=timezone.now() - timedelta(seconds=1)
+    )
+    assert renew(row).outcome is Outcome.RENEWED
+
+
+@pytest.mark.parametrize("fault", ["drop_after_commit", "slow", "reset", "503"])
+def test_a_lost_answer_is_repeated_at_once_and_saves_the_install(world, install_location, fault):
+    row = install_location()
+    world.fault(fault, route="/oauth/token")
+    assert renew(row).outcome is Outcome.RENEWED
+    attempt = RefreshAttempt.objects.get()
+    assert attempt.repeats == 1
+    assert state(row) is State.HEALTHY
+
+
+def test_a_lost_answer_without_grace_needs_a_reconnect_when_there_is_no_agency(
+    world, install_location
+):
+    world.set_knobs(refresh_grace_seconds=0)
+    row = install_location()
+    world.fault("drop_after_commit", route="/oauth/token")
+    result = renew(row)
+    assert (result.outcome, result.cause) == (Outcome.FAILED, "answer_lost")
+    assert state(row) is State.NEEDS_RECONNECT
+
+
+def test_a_lost_answer_without_grace_is_healed_by_the_agency(world, install_agency):
+    world.set_knobs(refresh_grace_seconds=0)
+    row = minted(world, install_agency)
+    world.fault("drop_after_commit", route="/oauth/token", resource_id=row.resource_id)
+    assert renew(row).outcome is Outcome.RENEWED
+    assert state(row) is State.HEALTHY
+    ways = RefreshAttempt.objects.filter(integration=row).order_by("started_at")
+    assert list(ways.values_list("way", "outcome")) == [
+        ("mint", "renewed"),
+        ("refresh", "refused"),
+        ("mint", "renewed"),
+    ]
+
+
+def test_a_refused_sub_account_gets_a_new_pair_from_its_agency(world, install_agency):
+    row = minted(world, install_agency)
+    world.refuse(row.resource_id)
+    assert renew(row).outcome is Outcome.RENEWED
+
+
+@pytest.mark.parametrize("answer", ["401", "400"])
+def test_a_clear_refusal_needs_a_reconnect(world, install_location, answer):
+    world.set_knobs(revoked_error=answer)
+    row = install_location()
+    world.refuse(row.resource_id)
+    result = renew(row)
+    assert (result.outcome, result.cause) == (Outcome.FAILED, "refused")
+    assert state(row) is State.NEEDS_RECONNECT
+    row.refresh_from_db()
+    assert row.renew_at is None
+
+
+def test_wrong_credentials_mark_nobody_dead(world, install_location, settings):
+    rows = [install_location(), install_location()]
+    settings.GHL_CLIENT_SECRET = "5eed5eed-0000-4000-8000-00000000bad0"
+    results = [renew(row) for row in rows]
+    assert {result.cause for result in results} == {"our_credentials"}
+    assert [state(row) for row in rows] == [State.RETRYING] * 2
+    settings.GHL_CLIENT_SECRET = "5eed5eed-0000-4000-8000-000000005eed"
+    assert [renew(row).outcome for row in rows] == [Outcome.RENEWED] * 2
+
+
+def test_a_token_of_another_key_pair_is_the_operators_business(world, install_location, settings):
+    row = install_location()
+    settings.GHL_CLIENT_ID = "5eed5eed5eed5eed5eed5eed-otherkey"
+    world.put_client(settings.GHL_CLIENT_ID, settings.GHL_CLIENT_SECRET)
+    assert renew(row).cause == "our_credentials"
+    assert state(row) is State.RETRYING
+
+
+def test_an_inactive_location_is_paused_and_resumes_by_itself(world, install_location):
+    row = install_location()
+    world.pause(row.resource_id)
+    assert renew(row).cause == "location_inactive"
+    assert state(row) is State.PAUSED
+    assert row.renew_at - timezone.now() > timedelta(minutes=59)
+    world.resume(row.resource_id)
+    assert renew(row).outcome is Outcome.RENEWED
+    assert state(row) is State.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        ("connect_timeout", "not_reached"),
+        ("500", "server_error"),
+        ("html_body", "server_error"),
+        ("slow", "no_answer"),
+        ("429", "rate_limited"),
+    ],
+)
+def test_an_outage_is_retried_and_never_a_refusal(world, install_location, fault, cause):
+    row = install_location()
+    world.fault(fault, route="/oauth/token", times=2, after_commit=False)
+    result = renew(row)
+    assert (result.outcome, result.cause) == (Outcome.FAILED, cause)
+    assert state(row) is State.RETRYING
+    world.clear_faults()
+    assert renew(row).outcome is Outcome.RENEWED
+
+
+def test_failures_back_off_and_obey_retry_after(world, install_location):
+    row = install_location()
+    world.fault("429", route="/oauth/token", retry_after=900)
+    renew(row)
+    row.refresh_from_db()
+    assert row.renew_at >= row.tried_at + timedelta(seconds=900)
+
+
+def test_the_pauses_grow_to_an_hour(world, install_location):
+    row = install_location()
+    world.fault("connect_timeout", route="/oauth/token", times=None)
+    pauses = []
+    for _ in range(9):
+        renew(row)
+        row.refresh_from_db()
+        pauses.append((row.renew_at - row.tried_at).total_seconds())
+    assert 24 <= pauses[0] <= 36
+    assert pauses[-1] > 2800
+    assert max(pauses) <= 3600 * 1.2
+
+
+def test_a_holder_that_died_after_sending_is_found_by_the_tick(world, install_location):
+    row = install_location()
+    refresh_token = row.open_refresh_token()
+    long_ago = timezone.now() - timedelta(minutes=5)
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(
+        lease_until=long_ago, sent_at=long_ago, renew_at=long_ago
+    )
+    assert tick() == {"renewed": 1, "failed": 0, "skipped": 0}
+    assert world.uses_of(refresh_token) == 1
+    assert state(row) is State.HEALTHY
+
+
+def test_an_unknown_outcome_is_settled_by_the_agency_without_a_second_use(world, install_agency):
+    row = minted(world, install_agency)
+    refresh_token = row.open_refresh_token()
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(
+        sent_at=timezone.now() - timedelta(minutes=5)
+    )
+    assert renew(row).outcome is Outcome.RENEWED
+    assert world.uses_of(refresh_token) == 0
+
+
+def test_a_damaged_token_is_named_and_stops_nobody_else(world, install_location):
+    damaged, fine = install_location(), install_location()
+    broken = bytes(damaged.refresh_token_encrypted[:-1]) + b"x"
+    GoHighLevelIntegration.objects.filter(pk=damaged.pk).update(refresh_token_encrypted=broken)
+    assert renew(damaged).cause == "token_damaged"
+    assert state(damaged) is State.DAMAGED
+    assert renew(fine).outcome is Outcome.RENEWED
+
+
+def test_an_answer_that_comes_after_a_reinstall_does_not_undo_it(
+    world, install_location, monkeypatch
+):
+    row = install_location()
+    reinstalled = b"tokens of the reinstall"
+
+    refresh = HighLevel.refresh
+
+    def reinstall_meanwhile(client, token, *, user_type):
+        tokens = refresh(client, token, user_type=user_type)
+        GoHighLevelIntegration.objects.filter(pk=row.pk).update(
+            generation=9, access_token_encrypted=reinstalled
+        )
+        return tokens
+
+    monkeypatch.setattr("integrations.highlevel.HighLevel.refresh", reinstall_meanwhile)
+    assert renew(row).outcome is Outcome.SKIPPED
+    row.refresh_from_db()
+    assert bytes(row.access_token_encrypted) == reinstalled
+
+
+def test_uninstalled_ones_are_left_alone(world, install_location):
+    row = install_location()
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(status=Status.UNINSTALLED)
+    assert renew(row).outcome is Outcome.SKIPPED
+    assert world.uses_of(row.open_refresh_token()) == 0
+
+
+def test_the_journal_has_no_token_in_it(world, install_location):
+    row = install_location()
+    secrets = [row.open_access_token(), row.open_refresh_token()]
+    renew(row)
+    row.refresh_from_db()
+    secrets += [row.open_access_token(), row.open_refresh_token()]
+    written = str(list(RefreshAttempt.objects.values()))
+    assert RefreshAttempt.objects.get().fingerprint
+    # The head of a JWT is the same for all; what tells tokens apart is at the end.
+    assert not any(secret[-12:] in written for secret in secrets)
+
+
+def minted(world, install_agency) -> GoHighLevelIntegration:
+    """A sub-account that got its pair from its agency."""
+    agency = install_agency(locations=1)
+    finish_install(agency.pk)
+    tick()
+    row = GoHighLevelIntegration.objects.get(user_type="Location")
+    assert row.status == Status.ACTIVE
+    return row

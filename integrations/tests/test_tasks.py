@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from integrations import heartbeat, tasks
+from integrations.health import REQUEST_SHOWN_FOR, State, Status
+from integrations.models import GoHighLevelIntegration, RefreshAttempt, RenewalJob
+from integrations.refresh import request_refresh
+
+pytestmark = pytest.mark.django_db
+
+
+def due(row, minutes=1):
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(
+        renew_at=timezone.now() - timedelta(minutes=minutes)
+    )
+
+
+def test_a_tick_renews_what_is_due_and_nothing_else(world, install_location):
+    one, other = install_location(), install_location()
+    due(one)
+    assert tasks.tick() == {"renewed": 1, "failed": 0, "skipped": 0}
+    other.refresh_from_db()
+    assert other.generation == 1
+    assert tasks.tick() == {"renewed": 0, "failed": 0, "skipped": 0}
+
+
+def test_a_failing_install_does_not_hold_up_the_others(world, install_location, monkeypatch):
+    monkeypatch.setattr(tasks, "TICK_BATCH", 1)
+    failing, fine = install_location(), install_location()
+    due(failing, minutes=9)
+    due(fine)
+    world.fault("500", route="/oauth/token", resource_id=failing.resource_id, times=None)
+    assert tasks.tick() == {"renewed": 1, "failed": 1, "skipped": 0}
+
+
+def test_a_tick_that_runs_out_of_time_rings_for_the_next(world, install_location, monkeypatch):
+    monkeypatch.setattr(tasks, "TICK_BATCH", 1)
+    monkeypatch.setattr(tasks, "TICK_BUDGET_S", -1)
+    rows = [install_location(), install_location()]
+    for row in rows:
+        due(row)
+    OrmQ.objects.all().delete()
+    assert tasks.tick()["renewed"] == 1
+    assert OrmQ.objects.count() == 1
+    assert tasks.tick()["renewed"] == 1
+
+
+def test_a_tick_is_a_sign_of_life():
+    assert not heartbeat.is_alive(heartbeat.read(), timezone.now())
+    tasks.tick()
+    assert heartbeat.is_alive(heartbeat.read(), timezone.now())
+    assert not heartbeat.is_alive(heartbeat.read(), timezone.now() + timedelta(minutes=5))
+
+
+def test_one_click_shows_refreshing_until_the_task_is_done(world, install_location):
+    row = install_location()
+    assert request_refresh(row.pk, trigger="dashboard", caller="sam")
+    row.refresh_from_db()
+    assert row.state(timezone.now()) is State.REFRESHING
+    assert tasks.refresh_one(str(row.pk), "dashboard", "sam", row.requested_at.isoformat())
+    row.refresh_from_db()
+    assert row.state(timezone.now()) is State.HEALTHY
+    assert RefreshAttempt.objects.get().caller == "sam"
+
+
+def test_double_clicks_make_one_task(world, install_location):
+    row = install_location()
+    OrmQ.objects.all().delete()
+    assert [request_refresh(row.pk, trigger="t", caller="sam") for _ in range(3)] == [
+        True,
+        False,
+        False,
+    ]
+    assert OrmQ.objects.count() == 1
+
+
+def test_a_task_that_runs_twice_spends_one_token(world, install_location):
+    row = install_location()
+    request_refresh(row.pk, trigger="t", caller="sam")
+    row.refresh_from_db()
+    asked_at = row.requested_at.isoformat()
+    for _ in range(2):
+        assert tasks.refresh_one(str(row.pk), "t", "sam", asked_at) == "renewed"
+    row.refresh_from_db()
+    assert row.generation == 2
+
+
+def test_a_click_that_no_worker_hears_is_not_shown_for_ever(make_install):
+    row = make_install(requested_at=timezone.now() - REQUEST_SHOWN_FOR)
+    assert row.state(timezone.now()) is State.HEALTHY
+    assert request_refresh(row.pk, trigger="t", caller="sam")
+
+
+def test_an_uninstalled_account_is_not_asked_for(make_install):
+    row = make_install(status=Status.UNINSTALLED)
+    assert not request_refresh(row.pk, trigger="t", caller="sam")
+
+
+def test_the_hourly_renewal_is_a_job_over_what_needs_it(world, install_location):
+    one, _fresh = install_location(), install_location()
+    due(one)
+    job = tasks.renew_needing()
+    assert RenewalJob.objects.get().total == 1
+    tasks.renew_batch(job, [str(one.pk)])
+    assert RenewalJob.objects.get().is_finished
+    assert tasks.renew_needing() == "nothing due"
+
+
+def test_the_health_check_counts_the_states(make_install):
+    make_install()
+    counted = tasks.check_health()
+    assert counted["healthy"] == 1
+    assert sum(counted.values()) == 1
+
+
+def test_nothing_secret_passes_through_the_queue(world, install_location):
+    row = install_location()
+    request_refresh(row.pk, trigger="t", caller="sam")
+    tasks.renew_needing()
+    secrets = [row.open_access_token(), row.open_refresh_token()]
+    payloads = str([task.task for task in OrmQ.objects.all()])
+    assert str(row.pk) in payloads
+    assert not any(secret[-12:] in payloads for secret in secrets)

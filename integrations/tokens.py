@@ -1,0 +1,132 @@
+"""Hand-outs: a valid access token for a caller, renewed first if needed."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from django.conf import settings
+from django.db.models import Q
+from django.utils import timezone
+
+from integrations.crypto import DecryptError
+from integrations.health import Status
+from integrations.models import GoHighLevelIntegration
+from integrations.refresh import CALL_S, refresh_integration
+
+LAST_USED_EVERY = timedelta(minutes=1)
+# A caller that asks does not wait for the whole back-off, but neither may it hammer HighLevel.
+TRY_AGAIN_AFTER = timedelta(seconds=30)
+RETRY_AFTER_S = 30
+
+
+class Source(StrEnum):
+    STORED = "stored"
+    REFRESHED = "refreshed"
+    STALE = "stale-but-valid"
+
+
+@dataclass(frozen=True)
+class AccessToken:
+    """A token that is valid now. `warning` is a cause's code when its renewal failed."""
+
+    access_token: str
+    token_type: str
+    expires_at: datetime
+    needs_refresh: bool
+    source: Source
+    warning: str = ""
+
+
+class NoToken(Exception):
+    """There is no valid token to give. `cause` is a code of causes.py."""
+
+    def __init__(self, cause: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.retry_after_s = retry_after_s
+
+
+_NO_TOKEN_CAUSES = {
+    Status.UNINSTALLED: "uninstalled",
+    Status.DEACTIVATED: "deactivated",
+    Status.REFUSED: "needs_reconnect",
+    Status.PAUSED: "paused_by_highlevel",
+    Status.DAMAGED: "token_damaged",
+}
+
+
+def get_access_token(pk: uuid.UUID, *, min_valid_for: timedelta, caller: str = "") -> AccessToken:
+    """Return a valid access token, renewed in this very process when too little of it is left.
+
+    When the renewal fails, a token that is still valid is given, with a warning.
+    Errors: GoHighLevelIntegration.DoesNotExist, NoToken.
+    """
+    now = timezone.now()
+    row = GoHighLevelIntegration.objects.get(pk=pk)
+    _check_status(row)
+    source = Source.STORED
+    if _too_short(row, now, min_valid_for):
+        source = Source.STALE
+        if _may_try(row, now, min_valid_for):
+            result = refresh_integration(
+                pk, trigger="api", caller=caller, asked_at=now, wait_s=CALL_S
+            )
+            row.refresh_from_db()
+            _check_status(row)
+            source = Source.REFRESHED if result.success else Source.STALE
+    return _hand_out(row, source)
+
+
+def _check_status(row: GoHighLevelIntegration) -> None:
+    if row.status == Status.WAITING:
+        raise NoToken("waiting_for_install", retry_after_s=RETRY_AFTER_S)
+    if row.status != Status.ACTIVE:
+        raise NoToken(_NO_TOKEN_CAUSES[Status(row.status)])
+
+
+def _too_short(row: GoHighLevelIntegration, now: datetime, min_valid_for: timedelta) -> bool:
+    """Whether less is left than the caller or our margin asks for; but never more than half of
+    the token's whole life, or each call for a short-lived token would renew it."""
+    if row.expires_at is None:
+        return True
+    needed = min(max(min_valid_for, settings.REFRESH_MARGIN), row.token_life / 2)
+    return row.expires_at - now < needed
+
+
+def _may_try(row: GoHighLevelIntegration, now: datetime, min_valid_for: timedelta) -> bool:
+    """After a failure the stored token is good enough for whom it lasts; others try again soon."""
+    if not row.failures or row.tried_at is None:
+        return True
+    if row.expires_at is not None and row.expires_at - now >= min_valid_for:
+        return row.renew_at is None or row.renew_at <= now
+    return row.tried_at <= now - TRY_AGAIN_AFTER
+
+
+def _hand_out(row: GoHighLevelIntegration, source: Source) -> AccessToken:
+    now = timezone.now()
+    if row.expires_at is None or row.expires_at <= now:
+        raise NoToken("highlevel_unavailable", retry_after_s=RETRY_AFTER_S)
+    try:
+        access_token = row.open_access_token()
+    except DecryptError:
+        raise NoToken("token_damaged") from None
+    _note_use(row, now)
+    return AccessToken(
+        access_token=access_token,
+        token_type=row.token_type,
+        expires_at=row.expires_at,
+        needs_refresh=row.needs_refresh(now),
+        source=source,
+        warning=row.cause if source is Source.STALE else "",
+    )
+
+
+def _note_use(row: GoHighLevelIntegration, now: datetime) -> None:
+    """Remember the last use, exact to a minute: a write for each call would be its main cost."""
+    if row.last_used_at is not None and now - row.last_used_at < LAST_USED_EVERY:
+        return
+    stale = Q(last_used_at=None) | Q(last_used_at__lte=now - LAST_USED_EVERY)
+    GoHighLevelIntegration.objects.filter(stale, pk=row.pk).update(last_used_at=now)

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from integrations import views
+from integrations.api import api
+
+app_name = "integrations"
+
+urlpatterns = [
+    path("install/", views.install, name="install"),
+    path("callback/", views.callback, name="callback"),
+    path("installed/", views.installed, name="installed"),
+    path("", api.urls),
+]
