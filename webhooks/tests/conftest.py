@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils.module_loading import import_string
+from django_q.models import OrmQ
+
+from sandbox.outbox import Send
+from sandbox.world import World
+
+WEBHOOK = "/app/webhook/"
+
+
+@pytest.fixture
+def send(client: Client) -> Send:
+    """Carries HighLevel's deliveries to the receiver: `world.deliver(send)`."""
+
+    def post(_url: str, body: bytes, headers: dict[str, str]) -> int:
+        return client.post(WEBHOOK, body, **as_request(headers)).status_code
+
+    return post
+
+
+@pytest.fixture
+def post(world: World, client: Client) -> Callable[..., Any]:
+    """Post a body of your own, well signed by the world unless `mode` says otherwise."""
+
+    def post(body: bytes, mode: str = "ed25519", path: str = WEBHOOK, **headers: str) -> Any:
+        body, signature = world.signer.signed(body, mode)
+        return client.post(path, body, **as_request(signature | headers))
+
+    return post
+
+
+@pytest.fixture
+def run_worker() -> Callable[[], int]:
+    """Do what is in the queue, and what that puts in it; return how many tasks that were."""
+
+    def run() -> int:
+        done = 0
+        while entry := OrmQ.objects.order_by("pk").first():
+            task = entry.task
+            entry.delete()
+            import_string(task["func"])(*task["args"], **task["kwargs"])
+            done += 1
+        return done
+
+    return run
+
+
+def as_request(headers: dict[str, str]) -> dict[str, Any]:
+    content_type = headers.get("Content-Type", "application/json")
+    rest = {name: value for name, value in headers.items() if name != "Content-Type"}
+    return {"content_type": content_type, "headers": rest}

@@ -1,0 +1,288 @@
+"""Installs begin and end by events: the same end, whatever the order of callback and events."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.utils import timezone
+
+from conftest import REDIRECT_URI
+from integrations.health import State, Status
+from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
+from webhooks.models import GoHighLevelWebhook
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def deliver(world, send, run_worker):
+    """Deliver what is due and do the work that comes of it."""
+
+    def deliver():
+        statuses = [delivery.status for delivery in world.deliver(send)]
+        run_worker()
+        return statuses
+
+    return deliver
+
+
+@pytest.fixture
+def come_back(client, run_worker):
+    """The browser comes back from the consent page with a code."""
+
+    def come_back(code):
+        answer = client.get("/app/callback/", {"code": code})
+        assert answer.status_code == 302
+        run_worker()
+
+    return come_back
+
+
+@pytest.fixture
+def allow(world):
+    """Somebody allows the app on an agency, or on some of its sub-accounts; returns the code."""
+
+    def allow(agency, *locations, **choice):
+        ids = [location.id for location in locations] or None
+        return world.install(agency.id, ids, redirect_uri=REDIRECT_URI, **choice)
+
+    return allow
+
+
+def states():
+    """The state of each install, by HighLevel's id."""
+    now = timezone.now()
+    return {row.resource_id: row.state(now) for row in GoHighLevelIntegration.objects.all()}
+
+
+def row_of(resource_id):
+    return GoHighLevelIntegration.objects.get(resource_id=resource_id)
+
+
+def results(kind):
+    events = GoHighLevelWebhook.objects.filter(type=kind).order_by("received_at")
+    return [event.result for event in events]
+
+
+@pytest.mark.parametrize("event_order", ["in_order", "reversed", "shuffled"])
+@pytest.mark.parametrize("install_order", ["webhook_first", "callback_first", "interleaved"])
+@pytest.mark.parametrize("fields", ["observed", "sparse"])
+def test_an_agency_and_its_sub_accounts_connect_in_any_order_of_callback_and_events(
+    world, allow, deliver, come_back, install_order, event_order, fields
+):
+    world.set_knobs(
+        install_order=install_order,
+        event_order=event_order,
+        install_fields=fields,
+        duplicate_events=1,
+    )
+    agency = world.create_agency(locations=2)
+    code = allow(agency)
+    deliver()
+    come_back(code)
+    deliver()
+    accounts = [agency.id, *(location.id for location in world.locations(agency.id))]
+    assert states() == dict.fromkeys(accounts, State.HEALTHY)
+    assert {row.name for row in GoHighLevelIntegration.objects.all()} == {
+        agency.name,
+        *(location.name for location in world.locations(agency.id)),
+    }
+    assert world.max_uses() <= 1
+
+
+def test_install_events_before_the_callback_wait_for_the_agencys_token(world, allow, deliver):
+    agency = world.create_agency(locations=2)
+    allow(agency)
+    assert deliver() == [200] * 2
+    assert set(states().values()) == {State.WAITING}
+    assert not GoHighLevelIntegration.objects.filter(user_type=COMPANY).exists()
+
+
+def test_an_install_event_before_the_own_callback_of_a_sub_account(
+    world, allow, deliver, come_back
+):
+    agency = world.create_agency(locations=1)
+    [location] = world.locations(agency.id)
+    code = allow(agency, location, bulk=False)
+    deliver()
+    waiting = row_of(location.id)
+    assert waiting.status == Status.WAITING
+    come_back(code)
+    assert row_of(location.id).pk == waiting.pk
+    assert states() == {location.id: State.HEALTHY}
+
+
+def test_an_install_event_after_the_callback_only_adds_what_it_tells(
+    world, install_location, deliver
+):
+    world.set_knobs(install_order="callback_first")
+    row = install_location()
+    tokens = bytes(row.access_token_encrypted)
+    deliver()
+    row.refresh_from_db()
+    assert (row.status, bytes(row.access_token_encrypted)) == (Status.ACTIVE, tokens)
+    assert row.company_name == world.companies()[0].name
+    assert row.version_id
+    assert results("INSTALL") == ["already known"]
+
+
+def test_uninstalling_a_sub_account_ends_it_alone(world, allow, deliver, come_back):
+    agency = world.create_agency(locations=2)
+    come_back(allow(agency))
+    deliver()
+    gone, stays = (location.id for location in world.locations(agency.id))
+    world.uninstall(gone)
+    deliver()
+    assert states() == {
+        agency.id: State.HEALTHY,
+        gone: State.UNINSTALLED,
+        stays: State.HEALTHY,
+    }
+    assert (row_of(gone).cause, row_of(gone).renew_at) == ("uninstalled", None)
+
+
+@pytest.mark.parametrize("fields", ["observed", "sparse"])
+def test_uninstalling_an_agency_ends_its_sub_accounts_too(
+    world, allow, deliver, come_back, make_install, fields
+):
+    world.set_knobs(uninstall_fields=fields)
+    other = make_install(company_id="another agency")
+    agency = world.create_agency(locations=2)
+    come_back(allow(agency))
+    deliver()
+    world.uninstall(agency.id)
+    deliver()
+    ended = GoHighLevelIntegration.objects.filter(status=Status.UNINSTALLED)
+    assert ended.count() == 3
+    assert row_of(agency.id).status == Status.UNINSTALLED
+    other.refresh_from_db()
+    assert other.status == Status.ACTIVE
+
+
+def test_an_uninstall_that_names_nobody_ends_nobody(world, post, run_worker, make_install):
+    row = make_install(company_id="")
+    post(b'{"type":"UNINSTALL"}')
+    run_worker()
+    row.refresh_from_db()
+    assert row.status == Status.ACTIVE
+    assert results("UNINSTALL") == ["ignored: names no account"]
+
+
+def test_an_old_uninstall_cannot_end_a_newer_install(world, allow, deliver, come_back):
+    agency = world.create_agency(locations=1)
+    [location] = world.locations(agency.id)
+    come_back(allow(agency, location, bulk=False))
+    deliver()
+    world.uninstall(location.id)  # its event gets stuck on the way
+    come_back(allow(agency, location, bulk=False))
+    deliver()
+    assert states() == {location.id: State.HEALTHY}
+    assert results("UNINSTALL") == ["ignored: older than the present install"]
+
+
+def test_an_uninstall_resent_by_hand_after_a_reinstall_changes_nothing(
+    world, allow, deliver, come_back
+):
+    agency = world.create_agency(locations=1)
+    [location] = world.locations(agency.id)
+    come_back(allow(agency, location, bulk=False))
+    world.uninstall(location.id)
+    deliver()
+    first = row_of(location.id).pk
+    come_back(allow(agency, location, bulk=False))
+    world.resend(GoHighLevelWebhook.objects.get(type="UNINSTALL").webhook_id)
+    assert set(deliver()) == {200}
+    assert states() == {location.id: State.HEALTHY}
+    assert row_of(location.id).pk == first
+
+
+def test_the_old_agency_uninstall_spares_what_was_installed_since(
+    world, allow, deliver, come_back
+):
+    agency = world.create_agency(locations=2)
+    come_back(allow(agency))
+    deliver()
+    world.uninstall(agency.id)
+    world.advance(1)
+    come_back(allow(agency))
+    deliver()
+    assert set(states().values()) == {State.HEALTHY}
+
+
+@pytest.mark.parametrize("order", ["in_order", "reversed"])
+@pytest.mark.parametrize("who", ["sub-account", "agency"])
+def test_install_and_uninstall_end_in_the_same_state_in_either_order(
+    world, allow, deliver, order, who
+):
+    """Without the callback: the code was never exchanged."""
+    world.set_knobs(event_order=order)
+    agency = world.create_agency(locations=1)
+    [location] = world.locations(agency.id)
+    allow(agency)
+    world.advance(1)
+    world.uninstall(location.id if who == "sub-account" else agency.id)
+    deliver()
+    assert set(states().values()) <= {State.UNINSTALLED}
+
+
+@pytest.mark.parametrize("order", ["in_order", "reversed", "shuffled"])
+def test_duplicates_in_any_order_after_the_callback_end_uninstalled(
+    world, allow, deliver, come_back, order
+):
+    world.set_knobs(event_order=order, duplicate_events=2)
+    agency = world.create_agency(locations=1)
+    [location] = world.locations(agency.id)
+    come_back(allow(agency, location, bulk=False))
+    world.uninstall(location.id)
+    deliver()
+    assert states() == {location.id: State.UNINSTALLED}
+
+
+def test_a_later_install_event_begins_an_ended_install_again(world, allow, deliver, come_back):
+    agency = world.create_agency(locations=2)
+    come_back(allow(agency))
+    deliver()
+    location = world.locations(agency.id)[0]
+    world.uninstall(location.id)
+    deliver()
+    assert states()[location.id] is State.UNINSTALLED
+    world.advance(1)
+    allow(agency, location)  # the agency's own token is still here, and is enough
+    deliver()
+    assert states()[location.id] is State.HEALTHY
+
+
+@pytest.mark.parametrize("deliveries", [1, 3])
+def test_the_names_of_older_deployments_mean_the_same(
+    world, post, run_worker, make_install, deliveries
+):
+    make_install(resource_id="loc-2", company_id="com", user_type=LOCATION)
+    for _ in range(deliveries):
+        post(b'{"event":"app.installed","location_id":"loc-1","company_id":"com"}')
+        post(b'{"event":"app.uninstalled","location_id":"loc-2"}')
+    run_worker()
+    assert (row_of("loc-1").status, row_of("loc-1").company_id) == (Status.WAITING, "com")
+    assert row_of("loc-2").status == Status.UNINSTALLED
+    assert GoHighLevelWebhook.objects.count() == 2
+
+
+def test_an_uninstall_during_a_renewal_is_not_undone_by_its_answer(
+    world, install_location, post, run_worker, monkeypatch
+):
+    from integrations.highlevel import HighLevel
+    from integrations.refresh import refresh_integration
+
+    row = install_location()
+    refresh = HighLevel.refresh
+
+    def uninstall_meanwhile(client, token, *, user_type):
+        tokens = refresh(client, token, user_type=user_type)
+        post(json.dumps({"type": "UNINSTALL", "locationId": row.resource_id}).encode())
+        run_worker()
+        return tokens
+
+    monkeypatch.setattr(HighLevel, "refresh", uninstall_meanwhile)
+    refresh_integration(row.pk, trigger="test")
+    row.refresh_from_db()
+    assert row.status == Status.UNINSTALLED

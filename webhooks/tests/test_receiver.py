@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.db import DataError, InterfaceError, OperationalError, connection
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from webhooks.models import GoHighLevelWebhook
+
+pytestmark = pytest.mark.django_db
+
+APP_ID = "5eed5eed5eed5eed5eed5eed"
+
+
+def as_body(**fields) -> bytes:
+    return json.dumps({"type": "ContactCreate"} | fields).encode()
+
+
+def stored() -> GoHighLevelWebhook:
+    return GoHighLevelWebhook.objects.get()
+
+
+def count() -> int:
+    return GoHighLevelWebhook.objects.count()
+
+
+@pytest.mark.parametrize("path", ["/app/webhook/", "/ghl/webhook/"])
+def test_it_keeps_a_signed_event_as_it_came(post, path):
+    body = b'{ "type":"ContactCreate",\n "webhookId":"w-1", "locationId":"loc", "name":"\xc3\xa9"}'
+    answer = post(body, path=path)
+    assert (answer.status_code, answer.json()) == (200, {"received": True, "duplicate": False})
+    event = stored()
+    assert event.body.encode() == body
+    assert (event.webhook_id, event.type, event.location_id) == ("w-1", "ContactCreate", "loc")
+    assert event.status == GoHighLevelWebhook.PENDING
+
+
+def test_it_rings_for_the_worker_with_the_id_alone(post):
+    post(as_body(name="Ms Private"))
+    task = OrmQ.objects.get().task
+    assert (task["func"], task["args"]) == ("webhooks.tasks.process", (str(stored().pk),))
+
+
+def test_a_second_delivery_of_an_event_is_answered_200_and_kept_once(post):
+    body = as_body(webhookId="w-1")
+    assert post(body).json()["duplicate"] is False
+    again = post(body)
+    assert (again.status_code, again.json()["duplicate"]) == (200, True)
+    assert (count(), OrmQ.objects.count()) == (1, 1)
+
+
+def test_the_address_of_older_deployments_knows_the_same_events(post):
+    body = as_body(webhookId="w-1")
+    post(body, path="/ghl/webhook/")
+    assert post(body, path="/app/webhook/").json()["duplicate"] is True
+
+
+def test_an_event_without_an_id_is_known_by_its_body(post):
+    body = as_body(name="first")
+    post(body)
+    assert stored().webhook_id == "sha256:" + hashlib.sha256(body).hexdigest()
+    assert post(body).json()["duplicate"] is True
+    assert post(as_body(name="second")).json()["duplicate"] is False
+
+
+@pytest.mark.parametrize("given", [17, "", None, ["w"], "x" * 101, "\ud800"])
+def test_an_id_that_cannot_be_kept_counts_as_none(post, given):
+    assert post(as_body(webhookId=given)).status_code == 200
+    assert stored().webhook_id.startswith("sha256:")
+
+
+def test_events_of_unknown_types_are_kept_too(post):
+    assert post(as_body(type="SomethingOf2031")).status_code == 200
+    assert stored().type == "SomethingOf2031"
+
+
+def test_an_old_timestamp_is_accepted(post):
+    """HighLevel's retries carry the time of the first delivery, and come days later too."""
+    post(as_body(timestamp="2025-06-25T06:57:06.225Z"))
+    assert stored().occurred_at == datetime(2025, 6, 25, 6, 57, 6, 225_000, UTC)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [None, "", "yesterday", 1750834626225, "2025-02-30T00:00:00Z", "0001-01-01T00:00:00+14:00"],
+)
+def test_without_a_readable_timestamp_the_time_of_receipt_counts(post, told):
+    assert post(as_body(timestamp=told)).status_code == 200
+    assert stored().occurred_at == stored().received_at
+
+
+def test_an_event_cannot_have_happened_long_after_it_came(post):
+    post(as_body(timestamp="9999-12-31T23:59:59-12:00"))
+    assert stored().occurred_at - timezone.now() < timedelta(minutes=6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "location_id", "company_id"),
+    [
+        ({"locationId": "loc", "companyId": "com"}, "loc", "com"),
+        ({"location_id": "loc", "company_id": "com"}, "loc", "com"),
+        ({"type": "InvoicePaid", "altType": "location", "altId": "loc"}, "loc", ""),
+        ({"type": "LocationUpdate", "id": "loc", "companyId": "com"}, "loc", "com"),
+        ({"type": "ContactCreate", "id": "contact", "locationId": "loc"}, "loc", ""),
+        ({"locationId": None, "companyId": 5}, "", ""),
+    ],
+)
+def test_it_knows_whose_event_it_is(post, fields, location_id, company_id):
+    post(as_body(**fields))
+    assert (stored().location_id, stored().company_id) == (location_id, company_id)
+
+
+def test_an_event_of_another_app_is_refused_though_it_is_well_signed(post):
+    answer = post(as_body(appId="0123456789abcdef01234567"))
+    assert (answer.status_code, answer.json()["error"]) == (403, "event_of_another_app")
+    assert count() == 0
+
+
+@pytest.mark.parametrize("app", [{"appId": APP_ID}, {"app_id": APP_ID}, {}])
+def test_an_event_of_this_app_or_of_none_is_accepted(post, app):
+    assert post(as_body(**app)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"type=INSTALL",
+        b"[]",
+        b'"INSTALL"',
+        b"null",
+        b'{"type":"INSTALL"',
+        b'{"type":"\xff"}',
+        '{"type":"INSTALL"}'.encode("utf-16"),
+        b'\xef\xbb\xbf{"type":"INSTALL"}',
+        b'{"type":"a\\u0000b"}',
+        b'{"type":"a\x00b"}',
+        b'{"a":' * 50_000,
+    ],
+    ids=lambda body: repr(body[:24]),
+)
+def test_what_is_no_event_is_refused_though_it_is_well_signed(post, body):
+    answer = post(body)
+    assert (answer.status_code, answer.json()["error"]) == (400, "event_unreadable")
+    assert count() == 0
+
+
+def test_a_half_character_in_a_text_stops_no_event(post):
+    """JSON can spell half of an emoji, which no database keeps as text."""
+    assert post(b'{"type":"ContactCreate\\ud83d","locationId":"\\ud83d","name":"\\ud83d"}').json()
+    assert (stored().type, stored().location_id) == ("", "")
+    assert stored().payload["name"] == "\ud83d"
+
+
+def test_a_body_over_a_megabyte_is_refused_unread(post):
+    answer = post(as_body(note="x" * 1_000_000))
+    assert (answer.status_code, answer.json()["error"]) == (413, "event_too_large")
+    assert count() == 0
+
+
+def test_a_body_just_under_a_megabyte_is_kept_whole(post):
+    body = as_body(note="x" * 999_000)
+    assert post(body).status_code == 200
+    assert stored().body.encode() == body
+
+
+@pytest.mark.parametrize(
+    ("length", "status"), [("many", 400), ("1e3", 400), ("²", 400), ("-1", 401), ("", 401)]
+)
+def test_a_senseless_length_is_no_fault_of_ours(world, client, length, status):
+    answer = client.generic("POST", "/app/webhook/", b"{}", CONTENT_LENGTH=length)
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize("method", ["get", "head", "put", "patch", "delete", "options"])
+def test_only_post_is_answered(client, method):
+    answer = getattr(client, method)("/app/webhook/")
+    assert answer.status_code == 405
+    assert answer["Allow"] == "POST"
+
+
+@pytest.mark.parametrize("fault", [OperationalError, InterfaceError, DataError])
+def test_it_asks_for_another_delivery_when_the_database_refuses(post, fault):
+    def refuse(execute, sql, params, many, context):
+        if "webhooks_gohighlevelwebhook" in sql:
+            raise fault("no")
+        return execute(sql, params, many, context)
+
+    body = as_body(webhookId="w-1")
+    with connection.execute_wrapper(refuse):
+        answer = post(body)
+    assert (answer.status_code, answer.json()["error"]) == (429, "event_not_stored")
+    assert int(answer["Retry-After"]) == answer.json()["retry_after"] > 0
+    assert (count(), OrmQ.objects.count()) == (0, 0)
+    assert post(body).json() == {"received": True, "duplicate": False}
+    assert post(body).json() == {"received": True, "duplicate": True}
+
+
+def test_it_keeps_no_event_whose_bell_cannot_be_rung(post):
+    def refuse(execute, sql, params, many, context):
+        if "django_q_ormq" in sql:
+            raise OperationalError("full")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        assert post(as_body()).status_code == 429
+    assert count() == 0
+
+
+@pytest.mark.parametrize("policy", ["429-only", "any-non-2xx"])
+def test_highlevel_delivers_what_could_not_be_stored_again(world, send, policy):
+    def refuse(execute, sql, params, many, context):
+        raise OperationalError("away")
+
+    world.set_knobs(retry_policy=policy)
+    world.create_agency(locations=1)
+    world.send_event("ContactCreate")
+    with connection.execute_wrapper(refuse):
+        assert [delivery.status for delivery in world.deliver(send)] == [429]
+    world.advance(12 * 60)
+    assert [delivery.status for delivery in world.deliver(send)] == [200]
+    assert count() == 1
+
+
+def test_errors_have_the_shape_of_all_errors(client):
+    answer = client.post("/app/webhook/", b"{}", content_type="application/json")
+    error = answer.json()
+    assert set(error) == {"error", "details", "who_acts", "retry_after", "help_url"}
+    assert answer["Cache-Control"] == "no-store"
+
+
+def test_a_new_event_takes_two_inserts_in_one_transaction(post, django_assert_num_queries):
+    with django_assert_num_queries(4):  # savepoint, event, bell, release
+        post(as_body(webhookId="w-1"))
+
+
+def test_a_known_event_takes_one_insert(post, django_assert_num_queries):
+    post(as_body(webhookId="w-1"))
+    with django_assert_num_queries(4):  # savepoint, event refused, rollback, release
+        post(as_body(webhookId="w-1"))
+
+
+@pytest.mark.parametrize("mode", ["bad", "n/a", "none", "tampered"])
+def test_an_unsigned_delivery_costs_no_query(post, django_assert_num_queries, mode):
+    with django_assert_num_queries(0):
+        post(as_body(), mode)

@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from webhooks import views
+
+app_name = "webhooks"
+
+urlpatterns = [path("webhook/", views.receive, name="receive")]
