@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_address
 
 from django.conf import settings
 from django.core.exceptions import MiddlewareNotUsed
@@ -20,7 +21,18 @@ class ProxyMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        forwarded = request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2].strip()
+        forwarded = _address(request.META.get("HTTP_X_FORWARDED_FOR", "").rpartition(",")[2])
         if forwarded:
             request.META["REMOTE_ADDR"] = forwarded
         return self.get_response(request)
+
+
+def _address(text: str) -> str | None:
+    """Read "192.0.2.7", "192.0.2.7:4711", "2001:db8::7" and "[2001:db8::7]:4711"; else None."""
+    text = text.strip()
+    for candidate in (text, text.partition("]")[0].removeprefix("["), text.rpartition(":")[0]):
+        try:
+            return str(ip_address(candidate))
+        except ValueError:
+            continue
+    return None

@@ -41,7 +41,6 @@ if not SECRET_KEY:
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", default=[])
 TRUST_PROXY = env.bool("DJANGO_TRUST_PROXY", default=False)
-SANDBOX_ENABLED = env.bool("SANDBOX_ENABLED", default=False)
 SANDBOX_URL = env.str("SANDBOX_URL", default="")
 
 ROOT_URLCONF = "config.urls"
@@ -73,9 +72,9 @@ INSTALLED_APPS = [
     "integrations",
     "webhooks",
     "dashboard",
+    # Only commands, run as a process of their own: no tables and no addresses in the product.
+    "sandbox",
 ]
-if SANDBOX_ENABLED:
-    INSTALLED_APPS.append("sandbox")
 
 MIDDLEWARE = [
     "config.middleware.ProxyMiddleware",
@@ -199,8 +198,8 @@ Q_CLUSTER = {
     "bulk": 1,
     "queue_limit": 1,
     "guard_cycle": 0.5,
-    "timeout": 60,
-    "retry": 300,
+    "timeout": 240,
+    "retry": 600,
     "max_attempts": 1,
     "ack_failures": True,
     "save_limit": 5000,
@@ -230,6 +229,17 @@ ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
 
+# Without a mail server, mails (a new password's link) are written to the log.
+_mail = env.email_url("EMAIL_URL", default="consolemail://")
+EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT = (
+    _mail["EMAIL_BACKEND"],
+    _mail["EMAIL_HOST"],
+    _mail["EMAIL_PORT"],
+)
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_USER"], _mail["EMAIL_HOST_PASSWORD"]
+EMAIL_USE_TLS, EMAIL_USE_SSL = _mail.get("EMAIL_USE_TLS", False), _mail.get("EMAIL_USE_SSL", False)
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="whatreach@localhost")
+
 # --- Cookies, headers, static files ---------------------------------------------------------
 
 # Over plain http (the local demo) secure cookies would sign nobody in.
@@ -238,7 +248,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SERVED_OVER_HTTPS
 SECURE_SSL_REDIRECT = SERVED_OVER_HTTPS and TRUST_PROXY
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if SERVED_OVER_HTTPS else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SERVED_OVER_HTTPS
+# Other names under the operator's domain are not ours to force to https.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 if TRUST_PROXY:

@@ -19,7 +19,6 @@ os.environ.update(
     GHL_CLIENT_ID="5eed5eed5eed5eed5eed5eed-whatrdmo",
     GHL_CLIENT_SECRET="5eed5eed-0000-4000-8000-000000005eed",
     GHL_REDIRECT_URI="http://localhost/app/callback/",
-    SANDBOX_ENABLED="true",
     LOG_LEVEL="WARNING",
 )
 

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
-from config import health
+from config.health import healthz, readyz
+from integrations.views import help_page
+
+# The same sign-in for everybody, with its limits on wrong tries.
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 urlpatterns = [
     path("app/", include("integrations.urls")),
@@ -11,10 +16,11 @@ urlpatterns = [
     # Older deployments registered these addresses with HighLevel.
     path("ghl/", include("integrations.urls", namespace="ghl")),
     path("ghl/", include("webhooks.urls", namespace="ghl-webhooks")),
+    path("help/", help_page, name="help"),
     path("accounts/", include("allauth.account.urls")),
     path("admin/", admin.site.urls),
-    path("healthz", health.healthz, name="healthz"),
-    path("readyz", health.readyz, name="readyz"),
+    path("healthz", healthz, name="healthz"),
+    path("readyz", readyz, name="readyz"),
     path("", include("dashboard.urls")),
 ]
 

@@ -8,7 +8,12 @@ from django.utils import timezone
 
 from integrations import bulk, install
 from integrations.health import State
-from integrations.models import GoHighLevelIntegration, RefreshAttempt, RenewalJob
+from integrations.models import (
+    GoHighLevelIntegration,
+    IntegrationQuerySet,
+    RefreshAttempt,
+    RenewalJob,
+)
 
 MASK = "•••••••• (encrypted)"
 
@@ -35,6 +40,9 @@ class ReadOnlyAdmin(ModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
 
 @admin.register(GoHighLevelIntegration)
 class IntegrationAdmin(ModelAdmin):
@@ -46,7 +54,7 @@ class IntegrationAdmin(ModelAdmin):
     exclude = ["access_token_encrypted", "refresh_token_encrypted", "lease_id"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
-        return super().get_queryset(request).without_secrets().with_state(timezone.now())
+        return GoHighLevelIntegration.objects.without_secrets().worst_first(timezone.now())
 
     def get_readonly_fields(self, request: HttpRequest, obj: object = None) -> list[str]:
         """Everything: a form's save() would write an old row over the engine's."""
@@ -55,6 +63,10 @@ class IntegrationAdmin(ModelAdmin):
         return [*names, "state", "access_token", "refresh_token"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        """An install is switched off; deleting it would throw its tokens away for good."""
         return False
 
     @admin.display(ordering="severity")
@@ -68,7 +80,7 @@ class IntegrationAdmin(ModelAdmin):
         return MASK if row.generation else "none"
 
     @admin.action(description="Renew the selected installs", permissions=["change"])
-    def renew(self, request: HttpRequest, rows: QuerySet) -> None:
+    def renew(self, request: HttpRequest, rows: IntegrationQuerySet) -> None:
         ids = list(rows.renewable().values_list("pk", flat=True))
         bulk.start_job(ids, caller=request.user.get_username())
         messages.success(request, f"{len(ids)} renewals handed to the worker.")

@@ -18,6 +18,15 @@ class WhoActs(StrEnum):
     OPERATOR = "operator"
 
 
+_WHO_IN_WORDS = {
+    WhoActs.NOBODY: "Nobody has to act",
+    WhoActs.YOU: "Whoever made the call acts",
+    WhoActs.CLIENT: "The client acts",
+    WhoActs.HIGHLEVEL: "HighLevel acts",
+    WhoActs.OPERATOR: "Whoever runs WhatReach acts",
+}
+
+
 @dataclass(frozen=True)
 class Cause:
     code: str
@@ -27,6 +36,10 @@ class Cause:
     who_acts: WhoActs
     button: str = ""
     client_message: str = ""
+
+    @property
+    def who_acts_in_words(self) -> str:
+        return _WHO_IN_WORDS[self.who_acts]
 
 
 _STILL_WORKS = "The current token works until it ends; we keep trying."
@@ -82,7 +95,7 @@ _CATALOGUE = [
         "refused",
         "Needs reconnect",
         "HighLevel no longer accepts our access to this account.",
-        "Automations that use it stop when the current token ends.",
+        "Nobody gets a token for it until it is reconnected.",
         WhoActs.CLIENT,
         "Copy reconnect link",
         _REFUSED_MESSAGE,
@@ -91,7 +104,7 @@ _CATALOGUE = [
         "answer_lost",
         "Needs reconnect: an answer was lost",
         "HighLevel renewed the access, but its answer never reached us.",
-        "Automations that use it stop when the current token ends.",
+        "Nobody gets a token for it until it is reconnected.",
         WhoActs.CLIENT,
         "Copy reconnect link",
         _REFUSED_MESSAGE,

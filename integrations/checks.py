@@ -27,7 +27,7 @@ def check_encryption_keys(**_: Any) -> list[CheckMessage]:
 
 @register()
 def check_lease(**_: Any) -> list[CheckMessage]:
-    if LEASE.total_seconds() <= 6 * CALL_S:
+    if LEASE.total_seconds() <= 4 * CALL_S:
         return [
             Error(
                 "The lease is shorter than the calls made under it.",

@@ -19,7 +19,7 @@ def json_error(
             "details": details or cause.sentence,
             "who_acts": who,
             "retry_after": retry_after_s,
-            "help_url": f"/api/docs#{code}",
+            "help_url": f"/help/#{code}",
         },
         status=status,
     )

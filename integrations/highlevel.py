@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -150,7 +150,7 @@ class HighLevel:
     """A client for one app's credentials. All calls block, 3 s to connect, 10 s to answer."""
 
     client_id: str
-    client_secret: str
+    client_secret: str = field(repr=False)
     base_url: str
     app_id: str
     api_version: str

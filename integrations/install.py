@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -18,8 +18,11 @@ from integrations.highlevel import (
     HighLevel,
     HighLevelError,
     InstalledLocation,
+    NotSent,
+    RateLimited,
     TokenRejected,
     TokenSet,
+    Unknown,
     Unreadable,
 )
 from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
@@ -28,6 +31,8 @@ from integrations.refresh import CALL_S, refresh_integration, token_columns
 logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 100
+FINISH_AGAIN_AFTER = timedelta(minutes=5)
+FINISH_BATCH = 20
 
 
 def missing_settings() -> list[str]:
@@ -66,7 +71,8 @@ def store_install(
         columns = token_columns(row, tokens, client_id=client_id, sent_at=asked_at)
         GoHighLevelIntegration.objects.filter(pk=row.pk).update(
             **columns,
-            installed_at=timezone.now(),
+            installed_at=columns["renewed_at"],
+            finish_at=columns["renewed_at"],
             is_bulk_installation=tokens.is_bulk_installation,
         )
         row.refresh_from_db()
@@ -77,18 +83,40 @@ def store_install(
 def finish_install(pk: uuid.UUID) -> int:
     """After the tokens: fetch names, and take in an agency's sub-accounts. Safe to run twice.
 
-    Returns how many sub-accounts were found waiting for their token. A name that cannot be had
-    is not a failed install; a list that cannot be had is asked for again by reconciliation.
+    Returns how many sub-accounts were found waiting for their token. A name that cannot be had is
+    not a failed install. When HighLevel is not there, the tick comes back to it.
     """
-    row = GoHighLevelIntegration.objects.get(pk=pk)
-    if row.status != Status.ACTIVE:
+    now = timezone.now()
+    rows = GoHighLevelIntegration.objects.filter(pk=pk)
+    if not rows.filter(finish_at__lte=now).update(finish_at=now + FINISH_AGAIN_AFTER):
         return 0
+    row = rows.get()
     client = HighLevel.from_settings()
+    found, again = 0, False
     try:
         _fetch_names(client, row)
     except HighLevelError as error:
+        again = _may_pass(error)
         logger.warning("No name for install %s: %s %s", pk, error.cause, error.detail)
-    return adopt_locations(row) if row.is_agency else 0
+    try:
+        found = adopt_locations(row) if row.is_agency else 0
+    except HighLevelError as error:
+        again = again or _may_pass(error)
+        logger.warning("No list of sub-accounts of %s: %s %s", pk, error.cause, error.detail)
+    if not again:
+        rows.update(finish_at=None)
+    return found
+
+
+def finish_due() -> int:
+    """Finish the installs that are to be finished (again); return how many."""
+    due = GoHighLevelIntegration.objects.filter(
+        finish_at__lte=timezone.now(), status=Status.ACTIVE
+    ).order_by("finish_at")
+    ids = list(due.values_list("pk", flat=True)[:FINISH_BATCH])
+    for pk in ids:
+        finish_install(pk)
+    return len(ids)
 
 
 def adopt_locations(agency: GoHighLevelIntegration) -> int:
@@ -108,18 +136,15 @@ def adopt_locations(agency: GoHighLevelIntegration) -> int:
         skip += len(page.locations)
         if len(page.locations) < PAGE_SIZE:
             break
-    # Also those that an INSTALL event announced before the agency's own sign-in arrived.
-    wake_waiting(agency.resource_id)
+    # Also those that an INSTALL event announced before the agency's own sign-in arrived, and those
+    # that were refused while the agency could not help.
+    GoHighLevelIntegration.objects.wake_sub_accounts(agency.resource_id, timezone.now())
     async_task("integrations.tasks.tick")
     return found
 
 
-def wake_waiting(company_id: str) -> int:
-    """Make an agency's waiting sub-accounts due now; return how many there are."""
-    waiting = GoHighLevelIntegration.objects.filter(
-        user_type=LOCATION, company_id=company_id, status=Status.WAITING
-    )
-    return waiting.update(renew_at=timezone.now(), failures=0)
+def _may_pass(error: HighLevelError) -> bool:
+    return isinstance(error, NotSent | Unknown | RateLimited)
 
 
 def note_installed(
@@ -132,7 +157,8 @@ def note_installed(
     """
     if not location_id:
         _update_agency_details(company_id, details)
-        return "noted" if wake_waiting(company_id) == 0 else "sub-accounts woken"
+        woken = GoHighLevelIntegration.objects.wake_sub_accounts(company_id, timezone.now())
+        return f"{woken} sub-accounts woken" if woken else "noted"
     known = {name: value for name, value in details.items() if value}
     if company_id:
         known["company_id"] = company_id

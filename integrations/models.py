@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -45,6 +45,24 @@ class IntegrationQuerySet(models.QuerySet["GoHighLevelIntegration"]):
             severity=Case(*order, output_field=IntegerField())
         )
 
+    def worst_first(self, now: datetime) -> IntegrationQuerySet:
+        # The annotation is made in a function of its own, where the types do not follow it.
+        rows: Any = self.with_state(now)
+        worst_first: IntegrationQuerySet = rows.order_by("severity", "name", "pk")
+        return worst_first
+
+    def wake_sub_accounts(self, company_id: str, now: datetime) -> int:
+        """Make those due that only their agency's token can help; return how many there are."""
+        helpless = self.filter(
+            user_type=LOCATION,
+            company_id=company_id,
+            status__in=(Status.WAITING, Status.REFUSED, Status.DAMAGED),
+        )
+        return helpless.update(renew_at=now, failures=0)
+
+    def in_state(self, state: str, now: datetime) -> IntegrationQuerySet:
+        return self.annotate(state_now=state_expression(now)).filter(state_now=state)
+
     def without_secrets(self) -> IntegrationQuerySet:
         """Leave the ciphertexts in the database: pages and lists have no use for them."""
         return self.defer("access_token_encrypted", "refresh_token_encrypted")
@@ -54,8 +72,10 @@ class IntegrationQuerySet(models.QuerySet["GoHighLevelIntegration"]):
         return self.filter(renew_at__lte=now).order_by("renew_at")
 
     def needing_refresh(self, now: datetime) -> IntegrationQuerySet:
-        """Those due, and those near their end whose next try is still to come."""
-        near_end = Q(status=Status.ACTIVE, expires_at__lte=now + settings.REFRESH_MARGIN)
+        """Those due, and those near their end that are not waiting for another try already."""
+        near_end = Q(
+            status=Status.ACTIVE, failures=0, expires_at__lte=now + settings.REFRESH_MARGIN
+        )
         return self.filter(Q(renew_at__lte=now) | near_end)
 
     def renewable(self) -> IntegrationQuerySet:
@@ -128,6 +148,7 @@ class GoHighLevelIntegration(models.Model):
     cause_since = models.DateTimeField(null=True, blank=True)
     failures = models.PositiveIntegerField("failed renewals in a row", default=0)
     renew_at = models.DateTimeField("next renewal", null=True, blank=True)
+    finish_at = models.DateTimeField("names to be fetched", null=True, blank=True)
     requested_at = models.DateTimeField("renewal asked for", null=True, blank=True)
     lease_id = models.UUIDField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
@@ -153,6 +174,8 @@ class GoHighLevelIntegration(models.Model):
         indexes = [
             # refresh.py: WHERE renew_at <= now ORDER BY renew_at
             models.Index(fields=["renew_at"], name="install_due"),
+            # install.py: WHERE finish_at <= now
+            models.Index(fields=["finish_at"], name="install_unfinished"),
             # install.py: the sub-accounts of an agency, and those of them that wait
             models.Index(fields=["company_id", "status"], name="install_agency"),
             # dashboard: sorted by name, searched by its beginning
@@ -260,6 +283,7 @@ class RefreshAttempt(models.Model):
     """
 
     RUNNING, RENEWED, FAILED, REFUSED = "running", "renewed", "failed", "refused"
+    CUT_OFF = "cut_off"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     integration = models.ForeignKey(
@@ -278,7 +302,13 @@ class RefreshAttempt(models.Model):
     outcome = models.CharField(
         max_length=10,
         default=RUNNING,
-        choices=[(o, o.capitalize()) for o in (RUNNING, RENEWED, FAILED, REFUSED)],
+        choices=[
+            (RUNNING, "Running"),
+            (RENEWED, "Renewed"),
+            (FAILED, "Failed"),
+            (REFUSED, "Refused"),
+            (CUT_OFF, "Cut off"),
+        ],
     )
     cause = models.CharField(max_length=40, blank=True)
     http_status = models.PositiveSmallIntegerField(null=True, blank=True)
@@ -287,8 +317,12 @@ class RefreshAttempt(models.Model):
 
     class Meta:
         verbose_name = "renewal"
-        # The account page: the newest renewals of one install.
-        indexes = [models.Index(fields=["integration", "-started_at"], name="attempt_newest")]
+        indexes = [
+            # The account page: the newest renewals of one install
+            models.Index(fields=["integration", "-started_at"], name="attempt_newest"),
+            # refresh.close_cut_off: WHERE outcome = 'running' AND started_at < …
+            models.Index(fields=["outcome", "started_at"], name="attempt_open"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.get_way_display()} {self.started_at:%Y-%m-%d %H:%M:%S} {self.outcome}"

@@ -11,7 +11,6 @@ with the same token while HighLevel still forgives it; a new pair from the agenc
 from __future__ import annotations
 
 import logging
-import random
 import time
 import uuid
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from integrations import pacing
 from integrations.crypto import DecryptError, keyring
 from integrations.health import OFF, REQUEST_SHOWN_FOR, Status
 from integrations.highlevel import (
@@ -50,13 +50,12 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CALL_S = CONNECT_TIMEOUT_S + READ_TIMEOUT_S
-# Longer than all calls that one claim may make: the agency's renewal with its repeat, a mint, our
-# own renewal with its repeat, and the question whether our credentials are good.
+# Longer than the calls with our own refresh token: the renewal, its repeat, and the question
+# whether our credentials are good. Minting may outlast it and do no harm: a mint can be repeated,
+# and the store is over the generation, not the lease.
 LEASE = timedelta(seconds=120)
 # HighLevel forgives a repeat that reaches it within 30 s of the first call.
 REPEAT_WITHIN = timedelta(seconds=25)
-BACKOFF = timedelta(seconds=30), timedelta(hours=1)
-PAUSE_PROBES = timedelta(hours=1), timedelta(hours=4), timedelta(days=1)
 WAITING_PAUSE_S = 0.1
 
 
@@ -122,20 +121,16 @@ def refresh_integration(
         time.sleep(WAITING_PAUSE_S)
 
 
-def next_renewal(now: datetime, expires_at: datetime) -> datetime:
-    """When a token that was just stored is renewed next: before the margin, spread by the jitter.
+def close_cut_off() -> int:
+    """End the journal entries of those who died at work; return how many.
 
-    Never in the first half of its life, so that short-lived tokens are not renewed on and on.
+    What became of their tokens is the row's matter: its lease ends, and the tick finds it due.
     """
-    spread = random.random() * settings.REFRESH_JITTER  # noqa: S311
-    return max(expires_at - settings.REFRESH_MARGIN - spread, now + (expires_at - now) / 2)
-
-
-def backoff(failures: int, at_least_s: float = 0) -> timedelta:
-    """The pause after so many failures in a row: 30 s doubling to 1 h, ± 20 %."""
-    first, longest = BACKOFF
-    pause = min(first * 2 ** min(failures - 1, 10), longest)
-    return max(pause * random.uniform(0.8, 1.2), timedelta(seconds=at_least_s))  # noqa: S311
+    now = timezone.now()
+    open_ones = RefreshAttempt.objects.filter(
+        outcome=RefreshAttempt.RUNNING, started_at__lt=now - LEASE
+    )
+    return open_ones.update(outcome=RefreshAttempt.CUT_OFF, ended_at=now)
 
 
 def token_columns(
@@ -174,7 +169,9 @@ def token_columns(
         "cause": "",
         "cause_since": None,
         "failures": 0,
-        "renew_at": next_renewal(now, expires_at),
+        "renew_at": pacing.next_renewal(
+            now, expires_at, margin=settings.REFRESH_MARGIN, jitter=settings.REFRESH_JITTER
+        ),
         "requested_at": None,
         "lease_id": None,
         "lease_until": None,
@@ -231,9 +228,9 @@ class _Renewal:
     def _obtain(self) -> RefreshResult:
         if not self.row.refresh_token_encrypted:
             return self._mint()
-        if self.unsettled_since and timezone.now() - self.unsettled_since > REPEAT_WITHIN:
-            # Too late for HighLevel's forgiveness. A mint does not depend on what became of the
-            # token; without an agency only HighLevel can say, and a spent token is refused.
+        if self._token_is_doubtful():
+            # A mint does not depend on what became of the token; without an agency only HighLevel
+            # can say, and a spent token is refused.
             with suppress(CannotMint):
                 return self._mint()
         try:
@@ -243,6 +240,12 @@ class _Renewal:
                 return self._mint()
             except CannotMint:
                 raise error from None
+
+    def _token_is_doubtful(self) -> bool:
+        """Refused before, or sent so long ago that HighLevel no longer forgives a repeat."""
+        unsettled = self.unsettled_since
+        too_late = unsettled is not None and timezone.now() - unsettled > REPEAT_WITHIN
+        return too_late or self.row.status == Status.REFUSED
 
     # --- With our own refresh token ---
 
@@ -285,10 +288,7 @@ class _Renewal:
         install alike. Only when our credentials are good is it this install that was refused."""
         if self.row.client_id and self.row.client_id != self.client.client_id:
             return error
-        accepted = self.client.credentials_are_accepted()
-        if accepted is None:
-            accepted = self._another_one_renewed_since()
-        if not accepted:
+        if not self.client.credentials_are_accepted() and not self._another_one_renewed_since():
             return error
         return Refused(error.detail, http_status=error.http_status, trace_id=error.trace_id)
 
@@ -379,6 +379,8 @@ class _Renewal:
         """Store the pair over the generation that it came from, whoever holds the lease by now: an
         answer from HighLevel counts, unless a reinstall or an uninstall came in between."""
         columns = token_columns(self.row, tokens, client_id=self.client.client_id, sent_at=sent_at)
+        if self.row.status == Status.WAITING and not self.row.name:
+            columns["finish_at"] = columns["renewed_at"]
         stored = _persistently(
             lambda: (
                 GoHighLevelIntegration.objects.renewable()
@@ -391,8 +393,10 @@ class _Renewal:
         _persistently(lambda: attempt.save(update_fields=["outcome", "trace_id", "ended_at"]))
         if not stored:
             return RefreshResult(Outcome.SKIPPED, expires_at=self.row.expires_at)
-        if self.row.status == Status.WAITING:
-            async_task("integrations.tasks.finish_install", str(self.row.pk))
+        if self.row.is_agency and (self.row.failures or self.row.status != Status.ACTIVE):
+            GoHighLevelIntegration.objects.wake_sub_accounts(
+                self.row.resource_id, columns["renewed_at"]
+            )
         return RefreshResult(Outcome.RENEWED, expires_at=columns["expires_at"])
 
     def _end_attempt(self, attempt: RefreshAttempt, error: HighLevelError) -> None:
@@ -422,7 +426,7 @@ class _Renewal:
             cause=cause,
             cause_since=self.row.cause_since if cause == self.row.cause else now,
             failures=failures,
-            renew_at=_next_try(now, status, failures, error),
+            renew_at=pacing.next_try(now, status, failures, _asked_for_s(error)),
             requested_at=None,
             lease_id=None,
             lease_until=None,
@@ -435,16 +439,9 @@ class _Renewal:
         return RefreshResult(Outcome.FAILED, cause=cause, expires_at=self.row.expires_at)
 
 
-def _next_try(
-    now: datetime, status: Status, failures: int, error: HighLevelError
-) -> datetime | None:
-    """None where only a person or a new install can help."""
-    if status in (Status.REFUSED, Status.DAMAGED):
-        return None
-    if status == Status.PAUSED:
-        return now + PAUSE_PROBES[min(failures, len(PAUSE_PROBES)) - 1]
-    asked_for_s = error.retry_after_s if isinstance(error, RateLimited) else None
-    return now + backoff(failures, asked_for_s or 0)
+def _asked_for_s(error: HighLevelError) -> float:
+    wait_s = error.retry_after_s if isinstance(error, RateLimited) else None
+    return wait_s or 0
 
 
 def _persistently(write: Callable[[], T]) -> T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from integrations.causes import WhoActs
 from integrations.crypto import DecryptError
 from integrations.health import Status
 from integrations.models import GoHighLevelIntegration
@@ -32,7 +33,7 @@ class Source(StrEnum):
 class AccessToken:
     """A token that is valid now. `warning` is a cause's code when its renewal failed."""
 
-    access_token: str
+    access_token: str = field(repr=False)
     token_type: str
     expires_at: datetime
     needs_refresh: bool
@@ -108,7 +109,9 @@ def _may_try(row: GoHighLevelIntegration, now: datetime, min_valid_for: timedelt
 def _hand_out(row: GoHighLevelIntegration, source: Source) -> AccessToken:
     now = timezone.now()
     if row.expires_at is None or row.expires_at <= now:
-        raise NoToken("highlevel_unavailable", retry_after_s=RETRY_AFTER_S)
+        ours = row.cause_info is not None and row.cause_info.who_acts is WhoActs.OPERATOR
+        cause = row.cause if ours else "highlevel_unavailable"
+        raise NoToken(cause, retry_after_s=RETRY_AFTER_S)
     try:
         access_token = row.open_access_token()
     except DecryptError:

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_safe
 
 from integrations.causes import CAUSES
 from integrations.highlevel import (
@@ -86,6 +86,12 @@ def callback(request: HttpRequest) -> HttpResponse:
 def installed(request: HttpRequest) -> HttpResponse:
     """The neutral page at the end: it knows nothing of who was installed."""
     return render(request, "integrations/installed.html")
+
+
+@require_safe
+def help_page(request: HttpRequest) -> HttpResponse:
+    """The catalogue of causes, to which each API error links by its code."""
+    return render(request, "integrations/help.html", {"causes": CAUSES.values()})
 
 
 def _explain(error: HighLevelError) -> tuple[str, int]:

@@ -46,8 +46,8 @@ def load_keys(ed25519: tuple[str, ...], rsa: tuple[str, ...] = ()) -> SigningKey
     Errors: ValueError for a text that is no such key.
     """
     return SigningKeys(
-        ed25519=tuple(_of_type(Ed25519PublicKey, ed25519)),
-        rsa=tuple(_of_type(RSAPublicKey, rsa)),
+        ed25519=tuple(_of_type(Ed25519PublicKey, ed25519)),  # type: ignore[type-abstract]
+        rsa=tuple(_of_type(RSAPublicKey, rsa)),  # type: ignore[type-abstract]
     )
 
 

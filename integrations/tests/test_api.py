@@ -429,6 +429,14 @@ def test_bulk_refresh_refuses_rubbish(api, body):
     assert response.json()["error"] == "invalid_input"
 
 
+def test_every_error_links_to_its_explanation(api, client):
+    error = api().get("/app/nothing/").json()
+    address, _, code = error["help_url"].partition("#")
+    page = client.get(address).content.decode()
+    assert f'id="{code}"' in page
+    assert error["details"] in page
+
+
 def test_a_fault_of_ours_is_json_without_detail(api, monkeypatch):
     def broken(*args):
         raise RuntimeError("secret detail")

@@ -200,13 +200,50 @@ def test_names_are_fetched(install_location):
     assert "@" in row.user_email
 
 
-def test_failing_to_fetch_names_does_not_fail_the_install(world, install_location):
+def test_failing_to_fetch_names_does_not_fail_the_install_and_is_made_up_for(
+    world, install_location
+):
     row = install_location()
     world.fault("500", route="/locations/")
     finish_install(row.pk)
     row.refresh_from_db()
-    assert row.status == Status.ACTIVE
-    assert row.name == ""
+    assert (row.status, row.name) == (Status.ACTIVE, "")
+    with time_machine.travel(timezone.now() + timedelta(minutes=6)):
+        tick()
+    row.refresh_from_db()
+    assert (row.name, row.finish_at) == ("Harbour Dental", None)
+
+
+def test_a_list_of_sub_accounts_that_cannot_be_had_is_asked_for_again(world, install_agency):
+    agency = install_agency(locations=2)
+    world.fault("503", route="/oauth/installedLocations")
+    finish_install(agency.pk)
+    assert not GoHighLevelIntegration.objects.filter(user_type=LOCATION).exists()
+    with time_machine.travel(timezone.now() + timedelta(minutes=6)):
+        tick()
+    connected = GoHighLevelIntegration.objects.filter(user_type=LOCATION, status=Status.ACTIVE)
+    assert connected.count() == 2
+
+
+def test_sub_accounts_refused_meanwhile_heal_when_their_agency_comes_back(
+    client, world, install_agency
+):
+    agency = install_agency(locations=1)
+    finish_install(agency.pk)
+    tick()
+    row = GoHighLevelIntegration.objects.get(user_type=LOCATION)
+    world.refuse(agency.resource_id)
+    world.refuse(row.resource_id)
+    now = timezone.now()
+    GoHighLevelIntegration.objects.update(expires_at=now, renew_at=now)
+    tick()
+    row.refresh_from_db()
+    assert row.state(now) is State.NEEDS_RECONNECT
+    code = world.install(agency.resource_id, redirect_uri=REDIRECT_URI)
+    client.get(CALLBACK, {"code": code})
+    tick()
+    row.refresh_from_db()
+    assert row.state(timezone.now()) is State.HEALTHY
 
 
 def test_a_bulk_install_ends_with_a_token_for_each_sub_account(world, install_agency):

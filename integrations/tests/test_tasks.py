@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from integrations import heartbeat, tasks
+from integrations import bulk, heartbeat, tasks
 from integrations.health import REQUEST_SHOWN_FOR, State, Status
 from integrations.models import GoHighLevelIntegration, RefreshAttempt, RenewalJob
 from integrations.refresh import request_refresh
@@ -38,16 +38,32 @@ def test_a_failing_install_does_not_hold_up_the_others(world, install_location, 
     assert tasks.tick() == {"renewed": 1, "failed": 1, "skipped": 0}
 
 
-def test_a_tick_that_runs_out_of_time_rings_for_the_next(world, install_location, monkeypatch):
-    monkeypatch.setattr(tasks, "TICK_BATCH", 1)
-    monkeypatch.setattr(tasks, "TICK_BUDGET_S", -1)
-    rows = [install_location(), install_location()]
-    for row in rows:
-        due(row)
+def test_a_tick_that_runs_out_of_time_begins_nothing_and_rings_for_the_next(
+    world, install_location, monkeypatch
+):
+    row = install_location()
+    tasks.tick()
+    due(row)
     OrmQ.objects.all().delete()
-    assert tasks.tick()["renewed"] == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "BUDGET_S", 0)
+        assert tasks.tick()["renewed"] == 0
     assert OrmQ.objects.count() == 1
     assert tasks.tick()["renewed"] == 1
+
+
+def test_a_batch_that_runs_out_of_time_leaves_the_rest_to_another(world, install_location):
+    rows = [install_location(), install_location()]
+    ids = [row.pk for row in rows]
+    job = bulk.start_job(ids, caller="test")
+    OrmQ.objects.all().delete()
+    bulk.run_batch(job.pk, ids, stop_at=0)
+    job.refresh_from_db()
+    assert (job.renewed, job.is_finished) == (0, False)
+    (left,) = [task.task["args"] for task in OrmQ.objects.all()]
+    tasks.renew_batch(*left)
+    job.refresh_from_db()
+    assert (job.renewed, job.is_finished) == (2, True)
 
 
 def test_a_tick_is_a_sign_of_life():

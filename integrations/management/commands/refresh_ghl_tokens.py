@@ -45,6 +45,8 @@ class Command(BaseCommand):
         ids = list(names)
         for start in range(0, len(ids), BATCH):
             for pk, result in bulk.renew_many(ids[start : start + BATCH], trigger="command"):
+                if result is None:
+                    continue
                 self._say(f"{result.outcome.value:8} {names[pk]} {result.cause}".rstrip())
                 yield pk, result
 
@@ -52,7 +54,7 @@ class Command(BaseCommand):
         if self.as_json:
             self.stdout.write(json.dumps(numbers))
             return
-        words = (f"{name} {value}" for name, value in numbers.items() if isinstance(value, int))
+        words = (f"{name} {value}" for name, value in numbers.items() if type(value) is int)
         self.stdout.write(", ".join(words))
 
     def _say(self, *lines: str) -> None:

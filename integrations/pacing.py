@@ -1,0 +1,42 @@
+"""When an install is renewed next. Pure but for the dice."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+
+from integrations.health import Status
+
+BACKOFF_FIRST, BACKOFF_LONGEST = timedelta(seconds=30), timedelta(hours=1)
+PAUSE_PROBES = timedelta(hours=1), timedelta(hours=4), timedelta(days=1)
+
+
+def next_renewal(
+    now: datetime, expires_at: datetime, *, margin: timedelta, jitter: timedelta
+) -> datetime:
+    """When a token that was just stored is renewed: before the margin, spread by the jitter.
+
+    Never in the first half of its life, so that short-lived tokens are not renewed on and on.
+    """
+    spread = random.random() * jitter  # noqa: S311
+    return max(expires_at - margin - spread, now + (expires_at - now) / 2)
+
+
+def next_try(
+    now: datetime, status: Status, failures: int, asked_for_s: float = 0
+) -> datetime | None:
+    """When to try again after so many failures in a row; None where only a person can help.
+
+    `asked_for_s`: the wait that HighLevel asked for, in seconds.
+    """
+    if status in (Status.REFUSED, Status.DAMAGED):
+        return None
+    if status == Status.PAUSED:
+        return now + PAUSE_PROBES[min(failures, len(PAUSE_PROBES)) - 1]
+    return now + max(_backoff(failures), timedelta(seconds=asked_for_s))
+
+
+def _backoff(failures: int) -> timedelta:
+    """30 s doubling to 1 h, give or take 20 %."""
+    pause = min(BACKOFF_FIRST * 2 ** min(failures - 1, 10), BACKOFF_LONGEST)
+    return pause * random.uniform(0.8, 1.2)  # noqa: S311
