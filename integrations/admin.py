@@ -81,9 +81,10 @@ class IntegrationAdmin(ModelAdmin):
 
     @admin.action(description="Renew the selected installs", permissions=["change"])
     def renew(self, request: HttpRequest, rows: IntegrationQuerySet) -> None:
-        ids = list(rows.renewable().values_list("pk", flat=True))
-        bulk.start_job(ids, caller=request.user.get_username())
-        messages.success(request, f"{len(ids)} renewals handed to the worker.")
+        ids = rows.renewable().values_list("pk", flat=True)
+        job = bulk.create_job(ids, caller=request.user.get_username())
+        bulk.hand_to_worker(job)
+        messages.success(request, f"{job.total} renewals handed to the worker.")
 
     @admin.action(description="Switch the selected installs off", permissions=["change"])
     def deactivate(self, request: HttpRequest, rows: QuerySet) -> None:
@@ -104,4 +105,4 @@ class RefreshAttemptAdmin(ReadOnlyAdmin):
 
 @admin.register(RenewalJob)
 class RenewalJobAdmin(ReadOnlyAdmin):
-    list_display = ["id", "caller", "created_at", "total", "renewed", "failed", "skipped"]
+    list_display = ["id", "caller", "created_at", "total", "cancelled_at"]

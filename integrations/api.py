@@ -21,7 +21,7 @@ from integrations.auth import ApiError, Caller, Requires
 from integrations.causes import CAUSES, WhoActs
 from integrations.errors import json_error
 from integrations.health import OFF, State
-from integrations.models import GoHighLevelIntegration, RenewalJob
+from integrations.models import GoHighLevelIntegration, RenewalJob, RenewalJobItem
 from integrations.refresh import CALL_S, Outcome, RefreshResult, refresh_integration
 from integrations.tokens import NoToken, Source, get_access_token
 
@@ -131,7 +131,17 @@ class Job(Schema):
     refreshed_count: int
     failed_count: int
     skipped_count: int
+    cancelled_count: int
     finished: bool
+
+
+class FailedItem(Schema):
+    id: uuid.UUID
+    cause: str
+
+
+class JobDetail(Job):
+    failed: list[FailedItem]
 
 
 class Service(Schema):
@@ -265,23 +275,39 @@ def bulk_refresh(request: ApiRequest, body: BulkRefreshIn | None = None) -> Stat
     elif not body.force:
         rows = rows.needing_refresh(timezone.now())
     ids = list(rows.values_list("pk", flat=True))
+    job = bulk.create_job(ids, caller=request.auth.name)
     if len(ids) > INLINE_LIMIT:
-        return Status(202, _job(bulk.start_job(ids, caller=request.auth.name)))
-    results = bulk.renew_many(ids, trigger="bulk", caller=request.auth.name)
-    counted = bulk.count_outcomes(result for _pk, result in results)
-    answer = {
-        "success": counted["failed"] == 0,
-        "refreshed_count": counted["renewed"],
-        "failed_count": counted["failed"],
-        "skipped_count": counted["skipped"],
+        bulk.hand_to_worker(job)
+        return Status(202, _job(job))
+    bulk.run_batch(job, ids)
+    progress = job.progress()
+    return Status(
+        200,
+        {
+            "success": progress.failed == 0,
+            "refreshed_count": progress.renewed,
+            "failed_count": progress.failed,
+            "skipped_count": progress.skipped,
+        },
+    )
+
+
+@api.get("/jobs/{uuid:pk}/", auth=Requires(Scope.TOKENS_REFRESH), response=JobDetail)
+def job_status(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
+    """How far a bulk renewal is, and which installs it could not renew (the first 500)."""
+    job = RenewalJob.objects.get(pk=pk)
+    failed = job.items.filter(outcome=RenewalJobItem.FAILED).order_by("pk")
+    return _job(job) | {
+        "failed": [{"id": item.integration_id, "cause": item.cause} for item in failed[:LIST_LIMIT]]
     }
-    return Status(200, answer)
 
 
-@api.get("/jobs/{uuid:pk}/", auth=Requires(Scope.TOKENS_REFRESH), response=Job)
-def job(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
-    """How far a bulk renewal is."""
-    return _job(RenewalJob.objects.get(pk=pk))
+@api.post("/jobs/{uuid:pk}/cancel/", auth=Requires(Scope.TOKENS_REFRESH), response=Job)
+def cancel_job(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
+    """Begin nothing more of a bulk renewal; what is done stays done."""
+    job = RenewalJob.objects.get(pk=pk)
+    bulk.cancel(job)
+    return _job(job)
 
 
 @api.get("/test-connectivity/", auth=Requires(Scope.INTEGRATIONS_READ), response=Connectivity)
@@ -307,13 +333,15 @@ def _summary(row: GoHighLevelIntegration, now: datetime) -> dict[str, Any]:
 
 
 def _job(row: RenewalJob) -> dict[str, Any]:
+    progress = row.progress()
     return {
         "job": row.pk,
         "total": row.total,
-        "refreshed_count": row.renewed,
-        "failed_count": row.failed,
-        "skipped_count": row.skipped,
-        "finished": row.is_finished,
+        "refreshed_count": progress.renewed,
+        "failed_count": progress.failed,
+        "skipped_count": progress.skipped,
+        "cancelled_count": progress.cancelled,
+        "finished": progress.is_finished,
     }
 
 

@@ -7,6 +7,9 @@ class IntegrationsConfig(AppConfig):
     verbose_name = "Installs"
 
     def ready(self) -> None:
+        from django_q.signals import post_spawn
+
         from integrations import checks, schedules  # noqa: F401
 
         post_migrate.connect(schedules.ensure_schedules, sender=self)
+        post_spawn.connect(schedules.ensure_schedules)

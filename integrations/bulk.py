@@ -1,91 +1,116 @@
-"""Renewals of many installs: a few at once here and now, more of them as a job of the worker."""
+"""Renewals of many installs at once, as a job whose items tell what came of each.
+
+A job is done in batches, by the worker or by whoever has the time to wait. A batch may run twice,
+or stop half-way: what is done is in its items, and a renewal since the job began counts as its own.
+"""
 
 from __future__ import annotations
 
-import math
-import time
 import uuid
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from datetime import datetime
+from itertools import islice
+from typing import TypeVar
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F
+from django.utils import timezone
 from django_q.tasks import async_task
 
-from integrations.models import GoHighLevelIntegration, RenewalJob
+from integrations.models import GoHighLevelIntegration, RenewalJob, RenewalJobItem
 from integrations.refresh import Outcome, RefreshResult, refresh_integration
 
 BATCH = 50
+T = TypeVar("T")
+R = TypeVar("R")
+
+_ITEM_OUTCOME = {
+    Outcome.RENEWED: RenewalJobItem.RENEWED,
+    Outcome.FAILED: RenewalJobItem.FAILED,
+    Outcome.SKIPPED: RenewalJobItem.SKIPPED,
+    # Somebody else is renewing it at this moment.
+    Outcome.BUSY: RenewalJobItem.SKIPPED,
+}
 
 
-def renew_many(
-    ids: Sequence[uuid.UUID], *, trigger: str, caller: str = "", stop_at: float = math.inf
-) -> list[tuple[uuid.UUID, RefreshResult | None]]:
-    """Renew these installs side by side and return each one's result, in their order.
+def side_by_side(work: Callable[[T], R], things: Sequence[T]) -> list[R]:
+    """Do the work for all things on RENEWAL_THREADS threads; return the results in their order."""
 
-    One that is gone counts as skipped; one that fails never stops the others. None stands for one
-    that was not begun, since `stop_at` (of time.monotonic) had passed.
-    """
-    renew = partial(_renew_one, trigger=trigger, caller=caller, stop_at=stop_at)
+    def work_in_thread(thing: T) -> R:
+        try:
+            return work(thing)
+        finally:
+            connection.close()
+
     if settings.RENEWAL_THREADS == 1:
-        return list(zip(ids, map(renew, ids), strict=True))
+        return [work(thing) for thing in things]
     with ThreadPoolExecutor(max_workers=settings.RENEWAL_THREADS) as pool:
-        renew_in_thread = partial(_and_close_connection, renew)
-        return list(zip(ids, pool.map(renew_in_thread, ids), strict=True))
+        return list(pool.map(work_in_thread, things))
 
 
-def start_job(ids: Sequence[uuid.UUID], *, caller: str) -> RenewalJob:
-    """Hand a bulk renewal to the worker, in batches; the job counts what was done."""
+def create_job(ids: Iterable[uuid.UUID], *, caller: str) -> RenewalJob:
+    """Note which installs are to be renewed. Nothing is begun."""
     with transaction.atomic():
-        job = RenewalJob.objects.create(total=len(ids), caller=caller)
-        for start in range(0, len(ids), BATCH):
-            batch = [str(pk) for pk in ids[start : start + BATCH]]
-            async_task("integrations.tasks.renew_batch", str(job.pk), batch)
+        job = RenewalJob.objects.create(caller=caller)
+        for batch in batches(ids):
+            job.total += len(batch)
+            RenewalJobItem.objects.bulk_create(
+                RenewalJobItem(job=job, integration_id=pk) for pk in batch
+            )
+        job.save(update_fields=["total"])
     return job
 
 
-def run_batch(job_id: uuid.UUID, ids: Sequence[uuid.UUID], *, stop_at: float) -> None:
-    """Renew a batch of a job and count it; what was not begun in time is a batch of its own."""
-    job = RenewalJob.objects.get(pk=job_id)
-    results = renew_many(ids, trigger="bulk", caller=job.caller, stop_at=stop_at)
-    counted = count_outcomes(result for _pk, result in results)
-    left = [str(pk) for pk, result in results if result is None]
+def hand_to_worker(job: RenewalJob) -> None:
+    """Ring for each batch of the job."""
+    ids = job.items.order_by("pk").values_list("integration_id", flat=True)
     with transaction.atomic():
-        RenewalJob.objects.filter(pk=job_id).update(
-            renewed=F("renewed") + counted["renewed"],
-            failed=F("failed") + counted["failed"],
-            skipped=F("skipped") + counted["skipped"],
+        for batch in batches(ids.iterator()):
+            async_task("integrations.tasks.renew_batch", str(job.pk), [str(pk) for pk in batch])
+
+
+def run_batch(
+    job: RenewalJob, ids: Sequence[uuid.UUID], *, must_stop: Callable[[], bool] = lambda: False
+) -> bool:
+    """Renew what is still open of this batch; whether all of it is done.
+
+    Nothing new is begun once `must_stop` says so, or the job is cancelled.
+    """
+    open_items = job.items.filter(integration_id__in=ids, outcome=RenewalJobItem.PENDING)
+
+    def renew(item: RenewalJobItem) -> bool:
+        if must_stop():
+            return False
+        _renew_item(item, since=job.created_at, caller=job.caller)
+        return True
+
+    return all(side_by_side(renew, list(open_items)))
+
+
+def cancel(job: RenewalJob) -> int:
+    """Begin nothing more of the job; return how many installs it leaves as they are."""
+    now = timezone.now()
+    RenewalJob.objects.filter(pk=job.pk, cancelled_at=None).update(cancelled_at=now)
+    return job.items.filter(outcome=RenewalJobItem.PENDING).update(
+        outcome=RenewalJobItem.CANCELLED, ended_at=now
+    )
+
+
+def batches(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
+    rest = iter(ids)
+    while batch := list(islice(rest, BATCH)):
+        yield batch
+
+
+def _renew_item(item: RenewalJobItem, *, since: datetime, caller: str) -> None:
+    mine = RenewalJobItem.objects.filter(pk=item.pk, outcome=RenewalJobItem.PENDING)
+    if not mine.exists():  # cancelled since the batch was read
+        return
+    try:
+        result = refresh_integration(
+            item.integration_id, trigger="bulk", caller=caller, asked_at=since
         )
-        if left:
-            async_task("integrations.tasks.renew_batch", str(job_id), left)
-
-
-def count_outcomes(results: Iterable[RefreshResult | None]) -> dict[str, int]:
-    """Return {"renewed": n, "failed": n, "skipped": n}; one in other hands counts as skipped."""
-    counted = Counter(result.outcome for result in results if result is not None)
-    return {
-        "renewed": counted[Outcome.RENEWED],
-        "failed": counted[Outcome.FAILED],
-        "skipped": counted[Outcome.SKIPPED] + counted[Outcome.BUSY],
-    }
-
-
-def _renew_one(pk: uuid.UUID, *, trigger: str, caller: str, stop_at: float) -> RefreshResult | None:
-    if time.monotonic() >= stop_at:
-        return None
-    try:
-        return refresh_integration(pk, trigger=trigger, caller=caller)
     except GoHighLevelIntegration.DoesNotExist:
-        return RefreshResult(Outcome.SKIPPED)
-
-
-def _and_close_connection(
-    renew: partial[RefreshResult | None], pk: uuid.UUID
-) -> RefreshResult | None:
-    try:
-        return renew(pk)
-    finally:
-        connection.close()
+        result = RefreshResult(Outcome.SKIPPED)
+    mine.update(outcome=_ITEM_OUTCOME[result.outcome], cause=result.cause, ended_at=timezone.now())

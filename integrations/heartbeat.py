@@ -1,4 +1,4 @@
-"""A sign of life of the worker, in the database where every process can see it."""
+"""Signs of life of the worker and the scheduler, in the database where every process sees them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from django.utils import timezone
 
 from integrations.models import Heartbeat
 
-TICK = "tick"
+WORKER, SCHEDULER = "worker", "scheduler"
 # The tick comes each minute, and the scheduler looks about every 30 s.
 STALE_AFTER = timedelta(seconds=150)
 
 
-def beat() -> None:
-    Heartbeat.objects.update_or_create(name=TICK, defaults={"at": timezone.now()})
+def beat(name: str) -> None:
+    Heartbeat.objects.update_or_create(name=name, defaults={"at": timezone.now()})
 
 
-def read() -> datetime | None:
-    """Return when the worker last ticked; None when it never did."""
-    return Heartbeat.objects.filter(name=TICK).values_list("at", flat=True).first()
+def read(name: str = WORKER) -> datetime | None:
+    """Return when the worker or the scheduler last showed itself; None when it never did."""
+    return Heartbeat.objects.filter(name=name).values_list("at", flat=True).first()
 
 
 def is_alive(last: datetime | None, now: datetime) -> bool:

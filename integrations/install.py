@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -20,13 +21,12 @@ from integrations.highlevel import (
     InstalledLocation,
     NotSent,
     RateLimited,
-    TokenRejected,
     TokenSet,
     Unknown,
     Unreadable,
 )
 from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
-from integrations.refresh import CALL_S, refresh_integration, token_columns
+from integrations.refresh import call_with_token, token_columns
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +127,15 @@ def adopt_locations(agency: GoHighLevelIntegration) -> int:
     client = HighLevel.from_settings()
     found = skip = 0
     while True:
-        page = _installed_page(client, agency, skip)
+        page = call_with_token(
+            agency,
+            partial(
+                client.installed_locations,
+                company_id=agency.resource_id,
+                skip=skip,
+                limit=PAGE_SIZE,
+            ),
+        )
         if page.install_to_future_locations is not None:
             GoHighLevelIntegration.objects.filter(pk=agency.pk).update(
                 install_to_future_locations=page.install_to_future_locations
@@ -256,20 +264,6 @@ def _update_agency_details(company_id: str, details: dict[str, Any]) -> None:
         )
 
 
-def _installed_page(client: HighLevel, agency: GoHighLevelIntegration, skip: int) -> Any:
-    def ask() -> Any:
-        return client.installed_locations(
-            agency.open_access_token(), company_id=agency.resource_id, skip=skip, limit=PAGE_SIZE
-        )
-
-    try:
-        return ask()
-    except TokenRejected:
-        refresh_integration(agency.pk, trigger="install", wait_s=CALL_S)
-        agency.refresh_from_db()
-        return ask()
-
-
 def _note_waiting(agency: GoHighLevelIntegration, locations: tuple[InstalledLocation, ...]) -> int:
     """Add the unknown ones, begin again those that ended; return how many now wait."""
     now = timezone.now()
@@ -305,12 +299,11 @@ def _note_waiting(agency: GoHighLevelIntegration, locations: tuple[InstalledLoca
 
 
 def _fetch_names(client: HighLevel, row: GoHighLevelIntegration) -> None:
-    token = row.open_access_token()
     if row.is_agency:
-        details = client.installation_details(token)
+        details = call_with_token(row, client.installation_details)
         name, email = details.get("companyName"), details.get("companyEmail")
     else:
-        details = client.location(token, row.resource_id)
+        details = call_with_token(row, lambda token: client.location(token, row.resource_id))
         name, email = details.get("name"), details.get("email")
     fetched = {"name": name, "user_email": email}
     known = {field: value for field, value in fetched.items() if isinstance(value, str) and value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -255,25 +256,83 @@ class Heartbeat(models.Model):
 
 
 class RenewalJob(models.Model):
-    """A bulk renewal that the worker does in batches: how many, how far."""
+    """A renewal of many installs, done in batches; its items are the truth about how far it is."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     caller = models.CharField(max_length=100, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    total = models.PositiveIntegerField()
-    renewed = models.PositiveIntegerField(default=0)
-    failed = models.PositiveIntegerField(default=0)
-    skipped = models.PositiveIntegerField(default=0)
+    cancelled_at = models.DateTimeField(null=True, blank=True)
+    total = models.PositiveIntegerField(default=0)
 
     class Meta:
         verbose_name = "bulk renewal"
+        indexes = [models.Index(fields=["-created_at"], name="job_newest")]
 
     def __str__(self) -> str:
-        return f"{self.renewed + self.failed + self.skipped} of {self.total}"
+        return f"{self.total} installs, {self.created_at:%Y-%m-%d %H:%M:%S}"
+
+    def progress(self) -> JobProgress:
+        counted = dict(self.items.values_list("outcome").annotate(n=Count("pk")).order_by())
+        return JobProgress(
+            total=self.total,
+            renewed=counted.get(RenewalJobItem.RENEWED, 0),
+            failed=counted.get(RenewalJobItem.FAILED, 0),
+            skipped=counted.get(RenewalJobItem.SKIPPED, 0),
+            cancelled=counted.get(RenewalJobItem.CANCELLED, 0),
+        )
+
+
+@dataclass(frozen=True)
+class JobProgress:
+    """How many items of a job ended in which way."""
+
+    total: int
+    renewed: int
+    failed: int
+    skipped: int
+    cancelled: int
+
+    @property
+    def done(self) -> int:
+        return self.renewed + self.failed + self.skipped + self.cancelled
 
     @property
     def is_finished(self) -> bool:
-        return self.renewed + self.failed + self.skipped >= self.total
+        return self.done >= self.total
+
+
+class RenewalJobItem(models.Model):
+    """One install of a job and what came of it."""
+
+    PENDING, RENEWED, FAILED, SKIPPED, CANCELLED = "", "renewed", "failed", "skipped", "cancelled"
+
+    job = models.ForeignKey(RenewalJob, on_delete=models.CASCADE, related_name="items")
+    integration = models.ForeignKey(GoHighLevelIntegration, on_delete=models.CASCADE)
+    outcome = models.CharField(
+        max_length=10,
+        blank=True,
+        default=PENDING,
+        choices=[
+            (PENDING, "Waiting"),
+            (RENEWED, "Renewed"),
+            (FAILED, "Failed"),
+            (SKIPPED, "Skipped"),
+            (CANCELLED, "Cancelled"),
+        ],
+    )
+    cause = models.CharField(max_length=40, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "item of a bulk renewal"
+        constraints = [
+            models.UniqueConstraint(fields=["job", "integration"], name="job_item_once"),
+        ]
+        # RenewalJob.progress: how many of a job have which outcome
+        indexes = [models.Index(fields=["job", "outcome"], name="job_item_outcome")]
+
+    def __str__(self) -> str:
+        return f"{self.integration_id} {self.get_outcome_display()}"
 
 
 class RefreshAttempt(models.Model):

@@ -121,6 +121,20 @@ def refresh_integration(
         time.sleep(WAITING_PAUSE_S)
 
 
+def call_with_token(row: GoHighLevelIntegration, call: Callable[[str], T]) -> T:
+    """Call HighLevel with the install's access token. When HighLevel says that the token is dead,
+    renew it once and repeat once; no other answer starts a renewal.
+
+    Errors: those of `call`; DecryptError.
+    """
+    try:
+        return call(row.open_access_token())
+    except TokenRejected:
+        refresh_integration(row.pk, trigger="rejected", wait_s=CALL_S)
+        row.refresh_from_db()
+        return call(row.open_access_token())
+
+
 def close_cut_off() -> int:
     """End the journal entries of those who died at work; return how many.
 
@@ -307,7 +321,14 @@ class _Renewal:
         sent_at = timezone.now()
         attempt = self._journal("mint", sent_at)
         try:
-            tokens = self._call_mint(agency)
+            tokens = call_with_token(
+                agency,
+                lambda agency_token: self.client.mint_location_token(
+                    agency_token,
+                    company_id=self.row.company_id,
+                    location_id=self.row.resource_id,
+                ),
+            )
         except DecryptError:
             unusable = CannotMint("agency_not_usable")
             self._end_attempt(attempt, unusable)
@@ -336,21 +357,6 @@ class _Renewal:
         if agency.status != Status.ACTIVE or agency.is_expired(timezone.now()):
             raise CannotMint("agency_not_usable")
         return agency
-
-    def _call_mint(self, agency: GoHighLevelIntegration) -> TokenSet:
-        def mint() -> TokenSet:
-            return self.client.mint_location_token(
-                agency.open_access_token(),
-                company_id=self.row.company_id,
-                location_id=self.row.resource_id,
-            )
-
-        try:
-            return mint()
-        except TokenRejected:
-            refresh_integration(agency.pk, trigger="mint", wait_s=CALL_S)
-            agency.refresh_from_db()
-            return mint()
 
     # --- Journal, store, failure ---
 

@@ -10,7 +10,7 @@ from django.db.migrations import Migration
 from django.utils import timezone
 from django_q.models import Schedule
 
-# What the product cannot do without: due renewals are found by it. Ensured at each migrate.
+# What the product cannot do without: due renewals are found by it.
 TICK = "whatreach: tick"
 # The three of the contract: hourly renewal, daily health check 02:00, bulk renewal Sundays 03:00.
 REGULAR: dict[str, dict[str, Any]] = {
@@ -33,15 +33,19 @@ REGULAR: dict[str, dict[str, Any]] = {
 
 def ensure_minutely(name: str, func: str) -> None:
     """Have one schedule row of this name that runs `func` each minute."""
-    defaults = {"func": func, "schedule_type": Schedule.MINUTES, "minutes": 1, "repeats": -1}
-    if not Schedule.objects.filter(name=name).exists():
-        Schedule.objects.create(name=name, **defaults)
+    rows = Schedule.objects.filter(name=name).order_by("pk")
+    if not rows.exists():
+        Schedule.objects.create(
+            name=name, func=func, schedule_type=Schedule.MINUTES, minutes=1, repeats=-1
+        )
+    # Several workers may have found none at the same moment: the first row stays.
+    rows.exclude(pk=rows.values_list("pk", flat=True).first()).delete()
 
 
 def ensure_schedules(plan: Iterable[tuple[Migration, bool]] = (), **_: object) -> None:
-    """After each migrate: the tick. After the very first one: the regular three too, so that what
-    an operator changes or removes later stays as they left it."""
-    ensure_minutely(TICK, "integrations.tasks.tick")
+    """At each migrate and each start of a worker: the tick. After the very first migrate: the
+    regular three too, so that what an operator changes or removes later stays as they left it."""
+    ensure_minutely(TICK, "integrations.tasks.scheduled_tick")
     if any((m.app_label, m.name) == ("integrations", "0001_initial") for m, _back in plan):
         add_regular()
 

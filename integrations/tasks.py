@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from django.utils import timezone
 from django_q.tasks import async_task
 
 from integrations import bulk, heartbeat, install
-from integrations.models import GoHighLevelIntegration
-from integrations.refresh import close_cut_off, refresh_integration
+from integrations.models import GoHighLevelIntegration, RenewalJob
+from integrations.refresh import Outcome, close_cut_off, refresh_integration
 
 TICK_BATCH = 50
 # After this long a task begins nothing new. What it has begun may take minutes when HighLevel is
@@ -22,23 +25,46 @@ TICK_BATCH = 50
 BUDGET_S = 25
 
 
+def scheduled_tick() -> dict[str, int]:
+    """The tick as the schedule rings it: a sign of life of the scheduler too."""
+    heartbeat.beat(heartbeat.SCHEDULER)
+    return tick()
+
+
 def tick() -> dict[str, int]:
     """Renew whatever is due, the longest overdue first; what is left rings for the next tick."""
-    heartbeat.beat()
+    heartbeat.beat(heartbeat.WORKER)
     close_cut_off()
     install.finish_due()
-    counted = {"renewed": 0, "failed": 0, "skipped": 0}
-    stop_at = time.monotonic() + BUDGET_S
+    must_stop = _budget()
+    outcomes: Counter[Outcome] = Counter()
     while ids := _due_ids():
-        if time.monotonic() >= stop_at:
+        if must_stop():
             async_task("integrations.tasks.tick")
             break
-        results = bulk.renew_many(ids, trigger="schedule", stop_at=stop_at)
-        for name, n in bulk.count_outcomes(result for _pk, result in results).items():
-            counted[name] += n
+        outcomes.update(bulk.side_by_side(partial(_renew_due, must_stop=must_stop), ids))
         if len(ids) < TICK_BATCH:
             break
-    return counted
+    return {
+        "renewed": outcomes[Outcome.RENEWED],
+        "failed": outcomes[Outcome.FAILED],
+        "skipped": outcomes[Outcome.SKIPPED] + outcomes[Outcome.BUSY],
+    }
+
+
+def _budget() -> Callable[[], bool]:
+    """Return whether BUDGET_S has passed since this call."""
+    stop_at = time.monotonic() + BUDGET_S
+    return lambda: time.monotonic() >= stop_at
+
+
+def _renew_due(pk: uuid.UUID, *, must_stop: Callable[[], bool]) -> Outcome:
+    if must_stop():
+        return Outcome.BUSY  # it stays due
+    try:
+        return refresh_integration(pk, trigger="schedule").outcome
+    except GoHighLevelIntegration.DoesNotExist:
+        return Outcome.SKIPPED
 
 
 def _due_ids() -> list[uuid.UUID]:
@@ -54,16 +80,21 @@ def refresh_one(pk: str, trigger: str, caller: str, asked_at: str) -> str:
 
 
 def renew_batch(job_id: str, ids: list[str]) -> None:
-    heartbeat.beat()  # the tick may have to wait behind a large job
-    stop_at = time.monotonic() + BUDGET_S
-    bulk.run_batch(uuid.UUID(job_id), [uuid.UUID(pk) for pk in ids], stop_at=stop_at)
+    """Renew a batch of a job; what is not begun in time is rung for again."""
+    heartbeat.beat(heartbeat.WORKER)  # the tick may have to wait behind a large job
+    job = RenewalJob.objects.get(pk=job_id)
+    if not bulk.run_batch(job, [uuid.UUID(pk) for pk in ids], must_stop=_budget()):
+        async_task("integrations.tasks.renew_batch", job_id, ids)
 
 
-def renew_needing(caller: str = "schedule") -> str:
+def renew_needing() -> str:
     """The hourly and the weekly renewal of the schedule: a job over all that need one."""
     needing = GoHighLevelIntegration.objects.needing_refresh(timezone.now())
-    ids = list(needing.values_list("pk", flat=True))
-    return str(bulk.start_job(ids, caller=caller).pk) if ids else "nothing due"
+    if not needing.exists():
+        return "nothing due"
+    job = bulk.create_job(needing.values_list("pk", flat=True).iterator(), caller="schedule")
+    bulk.hand_to_worker(job)
+    return str(job.pk)
 
 
 def check_health() -> dict[str, int]:

@@ -7,6 +7,9 @@ class WebhooksConfig(AppConfig):
     verbose_name = "Webhooks"
 
     def ready(self) -> None:
+        from django_q.signals import post_spawn
+
         from webhooks import tasks
 
         post_migrate.connect(tasks.ensure_sweep, sender=self)
+        post_spawn.connect(tasks.ensure_sweep)

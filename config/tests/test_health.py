@@ -23,7 +23,7 @@ def test_readyz_says_what_is_not_ready(client):
 
 @pytest.mark.django_db
 def test_readyz_is_green_when_all_is_there(client):
-    heartbeat.beat()
+    heartbeat.beat(heartbeat.WORKER)
     response = client.get("/readyz")
     assert (response.status_code, response.json()["status"]) == (200, "ready")
 

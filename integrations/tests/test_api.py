@@ -23,6 +23,7 @@ ENDPOINTS = [
     ("post", f"refresh/{NOBODY}/", Scope.TOKENS_REFRESH),
     ("post", "bulk-refresh/", Scope.TOKENS_REFRESH),
     ("get", f"jobs/{NOBODY}/", Scope.TOKENS_REFRESH),
+    ("post", f"jobs/{NOBODY}/cancel/", Scope.TOKENS_REFRESH),
     ("get", "test-connectivity/", Scope.INTEGRATIONS_READ),
 ]
 every_endpoint = pytest.mark.parametrize(("method", "path", "scope"), ENDPOINTS)
@@ -419,7 +420,16 @@ def test_many_are_a_job_of_the_worker(api, world, install_location, make_install
     told = client.get(f"/app/jobs/{job}/").json()
     assert told["finished"] is True
     assert (told["refreshed_count"], told["failed_count"]) == (1, 25)
+    assert len(told["failed"]) == 25
     assert RenewalJob.objects.get().caller == "billing"
+
+
+def test_a_job_can_be_cancelled(api, make_install):
+    client = api()
+    ids = [str(make_install().pk) for _ in range(10)]
+    job = post_json(client, {"ids": ids}).json()["job"]
+    told = client.post(f"/app/jobs/{job}/cancel/").json()
+    assert (told["cancelled_count"], told["finished"]) == (10, True)
 
 
 @pytest.mark.parametrize("body", ['{"ids": "all"}', '{"ids": ["x"]}', "[1]", "not json"])

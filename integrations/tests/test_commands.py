@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from datetime import timedelta
 from io import StringIO
 
@@ -9,6 +10,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from django_q.models import Schedule
 
+from integrations.highlevel import HighLevel
 from integrations.models import GoHighLevelIntegration
 from integrations.schedules import REGULAR, TICK, ensure_schedules
 
@@ -111,3 +113,21 @@ def test_an_operators_change_of_a_schedule_is_kept():
     Schedule.objects.filter(name=TICK).update(minutes=5)
     ensure_schedules()
     assert Schedule.objects.get(name=TICK).minutes == 5
+
+
+def test_sigterm_lets_the_renewal_in_flight_finish_and_begins_no_other(
+    world, install_location, monkeypatch
+):
+    for _ in range(3):
+        install_location()
+    refresh = HighLevel.refresh
+
+    def terminated_meanwhile(client, token, *, user_type):
+        signal.raise_signal(signal.SIGTERM)
+        return refresh(client, token, user_type=user_type)
+
+    monkeypatch.setattr(HighLevel, "refresh", terminated_meanwhile)
+    status, out = run("refresh_ghl_tokens", "--force")
+    assert status == 0
+    assert "renewed 1, failed 0, skipped 0, cancelled 2" in out
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -8,7 +8,12 @@ from django_q.models import OrmQ
 
 from integrations import bulk, heartbeat, tasks
 from integrations.health import REQUEST_SHOWN_FOR, State, Status
-from integrations.models import GoHighLevelIntegration, RefreshAttempt, RenewalJob
+from integrations.models import (
+    GoHighLevelIntegration,
+    RefreshAttempt,
+    RenewalJob,
+    RenewalJobItem,
+)
 from integrations.refresh import request_refresh
 
 pytestmark = pytest.mark.django_db
@@ -52,18 +57,63 @@ def test_a_tick_that_runs_out_of_time_begins_nothing_and_rings_for_the_next(
     assert tasks.tick()["renewed"] == 1
 
 
-def test_a_batch_that_runs_out_of_time_leaves_the_rest_to_another(world, install_location):
+def test_a_batch_that_runs_out_of_time_leaves_the_rest_to_another(
+    world, install_location, monkeypatch
+):
     rows = [install_location(), install_location()]
     ids = [row.pk for row in rows]
-    job = bulk.start_job(ids, caller="test")
+    job = bulk.create_job(ids, caller="test")
     OrmQ.objects.all().delete()
-    bulk.run_batch(job.pk, ids, stop_at=0)
-    job.refresh_from_db()
-    assert (job.renewed, job.is_finished) == (0, False)
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "BUDGET_S", 0)
+        tasks.renew_batch(str(job.pk), [str(pk) for pk in ids])
+    assert (job.progress().renewed, job.progress().is_finished) == (0, False)
     (left,) = [task.task["args"] for task in OrmQ.objects.all()]
     tasks.renew_batch(*left)
-    job.refresh_from_db()
-    assert (job.renewed, job.is_finished) == (2, True)
+    assert (job.progress().renewed, job.progress().is_finished) == (2, True)
+
+
+def test_a_batch_that_runs_twice_renews_once(world, install_location):
+    row = install_location()
+    job = bulk.create_job([row.pk], caller="test")
+    for _ in range(2):
+        assert bulk.run_batch(job, [row.pk])
+    RenewalJobItem.objects.update(outcome=RenewalJobItem.PENDING)  # it died before it noted this
+    bulk.run_batch(job, [row.pk])
+    row.refresh_from_db()
+    assert (row.generation, job.progress().renewed) == (2, 1)
+
+
+def test_a_cancelled_job_begins_nothing_more(world, install_location):
+    done, left = install_location(), install_location()
+    job = bulk.create_job([done.pk, left.pk], caller="test")
+    bulk.run_batch(job, [done.pk])
+    assert bulk.cancel(job) == 1
+    bulk.run_batch(job, [done.pk, left.pk])
+    left.refresh_from_db()
+    assert left.generation == 1
+    progress = job.progress()
+    assert (progress.renewed, progress.cancelled, progress.is_finished) == (1, 1, True)
+
+
+def test_a_job_tells_what_came_of_each_install(world, install_location):
+    fine, refused = install_location(), install_location()
+    world.refuse(refused.resource_id)
+    job = bulk.create_job([fine.pk, refused.pk], caller="test")
+    bulk.run_batch(job, [fine.pk, refused.pk])
+    told = dict(job.items.values_list("integration_id", "outcome"))
+    assert told == {fine.pk: "renewed", refused.pk: "failed"}
+    assert job.items.get(outcome="failed").cause == "refused"
+
+
+def test_an_item_cancelled_after_its_batch_was_read_is_left_alone(world, install_location):
+    row = install_location()
+    job = bulk.create_job([row.pk], caller="test")
+    item = job.items.get()
+    bulk.cancel(job)
+    bulk._renew_item(item, since=job.created_at, caller="test")
+    row.refresh_from_db()
+    assert row.generation == 1
 
 
 def test_a_tick_is_a_sign_of_life():
@@ -71,6 +121,13 @@ def test_a_tick_is_a_sign_of_life():
     tasks.tick()
     assert heartbeat.is_alive(heartbeat.read(), timezone.now())
     assert not heartbeat.is_alive(heartbeat.read(), timezone.now() + timedelta(minutes=5))
+
+
+def test_only_a_scheduled_tick_is_a_sign_of_life_of_the_scheduler():
+    tasks.tick()
+    assert heartbeat.read(heartbeat.SCHEDULER) is None
+    tasks.scheduled_tick()
+    assert heartbeat.is_alive(heartbeat.read(heartbeat.SCHEDULER), timezone.now())
 
 
 def test_one_click_shows_refreshing_until_the_task_is_done(world, install_location):
@@ -123,7 +180,7 @@ def test_the_hourly_renewal_is_a_job_over_what_needs_it(world, install_location)
     job = tasks.renew_needing()
     assert RenewalJob.objects.get().total == 1
     tasks.renew_batch(job, [str(one.pk)])
-    assert RenewalJob.objects.get().is_finished
+    assert RenewalJob.objects.get().progress().is_finished
     assert tasks.renew_needing() == "nothing due"
 
 

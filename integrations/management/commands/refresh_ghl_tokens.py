@@ -1,20 +1,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterator
+from threading import Event
 from typing import Any
-from uuid import UUID
 
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from integrations import bulk
-from integrations.models import GoHighLevelIntegration
-from integrations.refresh import RefreshResult
+from integrations.models import GoHighLevelIntegration, RenewalJob, RenewalJobItem
 
-BATCH = 100
+BAR_WIDTH = 40
 
 
 class Command(BaseCommand):
@@ -26,38 +25,69 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, dry_run: bool, force: bool, **options: Any) -> None:
+        self.as_json: bool = options["json"]
         rows = GoHighLevelIntegration.objects.renewable().without_secrets()
         if not force:
             rows = rows.needing_refresh(timezone.now())
-        self.as_json: bool = options["json"]
-        chosen = list(rows.order_by("renew_at").values_list("pk", "name", "resource_id"))
-        names = {pk: name or resource_id for pk, name, resource_id in chosen}
+        rows = rows.order_by("renew_at")
         if dry_run:
-            self._report(dry_run=True, due=len(names), installs=[str(pk) for pk in names])
-            self._say(*(f"would renew {name}" for name in names.values()))
+            self._show(list(rows))
             return
-        counted = bulk.count_outcomes(result for _pk, result in self._renew(names))
-        self._report(dry_run=False, due=len(names), **counted)
-        if counted["failed"]:
+        job = bulk.create_job(rows.values_list("pk", flat=True).iterator(), caller="command")
+        self._renew(job)
+        self._report(job)
+        if job.progress().failed:
             sys.exit(1)
 
-    def _renew(self, names: dict[UUID, str]) -> Iterator[tuple[UUID, RefreshResult]]:
-        ids = list(names)
-        for start in range(0, len(ids), BATCH):
-            for pk, result in bulk.renew_many(ids[start : start + BATCH], trigger="command"):
-                if result is None:
-                    continue
-                self._say(f"{result.outcome.value:8} {names[pk]} {result.cause}".rstrip())
-                yield pk, result
-
-    def _report(self, **numbers: Any) -> None:
+    def _show(self, rows: list[GoHighLevelIntegration]) -> None:
         if self.as_json:
-            self.stdout.write(json.dumps(numbers))
+            ids = [str(row.pk) for row in rows]
+            self.stdout.write(json.dumps({"dry_run": True, "due": len(ids), "installs": ids}))
             return
-        words = (f"{name} {value}" for name, value in numbers.items() if type(value) is int)
-        self.stdout.write(", ".join(words))
+        for row in rows:
+            self.stdout.write(f"would renew {row}")
+        self.stdout.write(f"due {len(rows)}")
 
-    def _say(self, *lines: str) -> None:
-        if not self.as_json:
-            for line in lines:
-                self.stdout.write(line)
+    def _renew(self, job: RenewalJob) -> None:
+        """Batch by batch. SIGTERM and Ctrl-C let the renewals in flight finish, then stop."""
+        told_to_stop = Event()
+        usual = {
+            name: signal.signal(name, lambda *_: told_to_stop.set())
+            for name in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            ids = job.items.order_by("pk").values_list("integration_id", flat=True)
+            for done, batch in enumerate(bulk.batches(list(ids))):
+                self._draw_bar(done * bulk.BATCH, job.total)
+                if not bulk.run_batch(job, batch, must_stop=told_to_stop.is_set):
+                    bulk.cancel(job)
+                    return
+            self._draw_bar(job.total, job.total)
+        finally:
+            for name, handler in usual.items():
+                signal.signal(name, handler)
+
+    def _draw_bar(self, done: int, total: int) -> None:
+        if total and not self.as_json and self.stderr.isatty():
+            filled = "█" * (BAR_WIDTH * done // total)
+            end = "\n" if done == total else ""
+            self.stderr.write(f"\r{filled:░<{BAR_WIDTH}} {done} of {total}", ending=end)
+
+    def _report(self, job: RenewalJob) -> None:
+        progress = job.progress()
+        numbers = {
+            "due": progress.total,
+            "renewed": progress.renewed,
+            "failed": progress.failed,
+            "skipped": progress.skipped,
+            "cancelled": progress.cancelled,
+        }
+        if self.as_json:
+            self.stdout.write(json.dumps({"dry_run": False, "job": str(job.pk), **numbers}))
+            return
+        failed = job.items.filter(outcome=RenewalJobItem.FAILED).select_related("integration")
+        for item in failed.defer(
+            "integration__access_token_encrypted", "integration__refresh_token_encrypted"
+        ):
+            self.stdout.write(f"failed {item.integration}: {item.cause}")
+        self.stdout.write(", ".join(f"{name} {number}" for name, number in numbers.items()))
