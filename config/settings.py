@@ -151,6 +151,8 @@ GHL_SCOPES = env.str(
 )
 GHL_API_VERSION = env.str("GHL_API_VERSION", default="2021-07-28")
 GHL_AUTHORIZE_PATH = env.str("GHL_AUTHORIZE_PATH", default="/v2/oauth/chooselocation")
+# HighLevel is reported to have removed the call; on, a refused install is tried with it hourly.
+GHL_RECONNECT = env.bool("GHL_RECONNECT", default=False)
 GHL_MARKETPLACE_URL = env.str("GHL_MARKETPLACE_URL", default="https://marketplace.gohighlevel.com")
 GHL_API_BASE_URL = env.str("GHL_API_BASE_URL", default="https://services.leadconnectorhq.com")
 

@@ -167,14 +167,14 @@ class HighLevel:
             session=SESSION,
         )
 
-    def exchange_code(self, code: str, *, redirect_uri: str) -> TokenSet:
+    def exchange_code(self, code: str, *, redirect_uri: str = "") -> TokenSet:
         """Trade an authorization code (good once) for the first pair of an install.
 
+        `redirect_uri`: the one that the code was sent to; a reconnect code was sent to none.
         Errors: NotSent, Unknown, RateLimited, Refused, CredentialsRefused, OurFault.
         """
-        return self._token_call(
-            {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
-        )
+        sent_to = {"redirect_uri": redirect_uri} if redirect_uri else {}
+        return self._token_call({"grant_type": "authorization_code", "code": code, **sent_to})
 
     def refresh(self, refresh_token: str, *, user_type: str) -> TokenSet:
         """Trade a refresh token for a new pair; the old one is spent once HighLevel reads it.
@@ -220,6 +220,22 @@ class HighLevel:
             data={"companyId": company_id, "locationId": location_id},
         )
         return _read_token_set(response)
+
+    def reconnect(self, *, user_type: str, resource_id: str) -> str:
+        """Ask for a new authorization code without a person; return the code.
+
+        Documented until 2025; since September 2026 reported removed ("API endpoint has been
+        removed"), which comes out as OurFault. Errors: NotSent, Unknown, RateLimited, OurFault.
+        """
+        name = "locationId" if user_type == "Location" else "companyId"
+        credentials = {"clientKey": self.client_id, "clientSecret": self.client_secret}
+        response = self._send("POST", "/oauth/reconnect", json={**credentials, name: resource_id})
+        if not 200 <= response.status_code < 300:
+            raise _api_error(response)
+        code = _text(_dict(_json(response)).get("authorizationCode"))
+        if not code:
+            raise Unreadable("the answer has no code", http_status=response.status_code)
+        return code
 
     def installed_locations(
         self, agency_access_token: str, *, company_id: str, skip: int = 0, limit: int = 100

@@ -351,7 +351,8 @@ class RefreshAttempt(models.Model):
     trigger = models.CharField(max_length=20)
     caller = models.CharField(max_length=100, blank=True)
     way = models.CharField(
-        max_length=10, choices=[("refresh", "Renewal"), ("mint", "From the agency")]
+        max_length=10,
+        choices=[("refresh", "Renewal"), ("mint", "From the agency"), ("reconnect", "Reconnect")],
     )
     generation = models.PositiveIntegerField()
     fingerprint = models.CharField(max_length=32, blank=True)

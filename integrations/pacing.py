@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from integrations.health import Status
 
 BACKOFF_FIRST, BACKOFF_LONGEST = timedelta(seconds=30), timedelta(hours=1)
+RECONNECT_EVERY = timedelta(hours=1)
 PAUSE_PROBES = timedelta(hours=1), timedelta(hours=4), timedelta(days=1)
 
 
@@ -23,14 +24,20 @@ def next_renewal(
 
 
 def next_try(
-    now: datetime, status: Status, failures: int, asked_for_s: float = 0
+    now: datetime,
+    status: Status,
+    failures: int,
+    *,
+    asked_for_s: float = 0,
+    reconnect: bool = False,
 ) -> datetime | None:
     """When to try again after so many failures in a row; None where only a person can help.
 
-    `asked_for_s`: the wait that HighLevel asked for, in seconds.
+    `asked_for_s`: the wait that HighLevel asked for, in seconds. `reconnect`: its reconnect call
+    is switched on.
     """
     if status in (Status.REFUSED, Status.DAMAGED):
-        return None
+        return now + RECONNECT_EVERY if reconnect else None
     if status == Status.PAUSED:
         return now + PAUSE_PROBES[min(failures, len(PAUSE_PROBES)) - 1]
     return now + max(_backoff(failures), timedelta(seconds=asked_for_s))

@@ -5,7 +5,8 @@ one conditional UPDATE, journals what it is about to do, calls HighLevel with no
 and stores the answer over the generation of tokens that it spent. docs/architecture.md draws it.
 
 The order of healing, when an answer is lost or a token refused: look at the row again; one repeat
-with the same token while HighLevel still forgives it; a new pair from the agency's token; a person.
+with the same token while HighLevel still forgives it; a new pair from the agency's token;
+HighLevel's reconnect call, if switched on; a person.
 """
 
 from __future__ import annotations
@@ -250,10 +251,12 @@ class _Renewal:
         try:
             return self._refresh()
         except (Refused, DecryptError) as error:
-            try:
+            with suppress(CannotMint):
                 return self._mint()
-            except CannotMint:
-                raise error from None
+            if self._may_reconnect():
+                with suppress(HighLevelError):
+                    return self._reconnect()
+            raise error from None
 
     def _token_is_doubtful(self) -> bool:
         """Refused before, or sent so long ago that HighLevel no longer forgives a repeat."""
@@ -358,6 +361,28 @@ class _Renewal:
             raise CannotMint("agency_not_usable")
         return agency
 
+    # --- By HighLevel's reconnect call, where the operator still wants it ---
+
+    def _may_reconnect(self) -> bool:
+        recently = timezone.now() - pacing.RECONNECT_EVERY
+        tried = RefreshAttempt.objects.filter(
+            integration=self.row, way="reconnect", started_at__gt=recently
+        )
+        return settings.GHL_RECONNECT and not tried.exists()
+
+    def _reconnect(self) -> RefreshResult:
+        sent_at = timezone.now()
+        attempt = self._journal("reconnect", sent_at)
+        try:
+            code = self.client.reconnect(
+                user_type=self.row.user_type, resource_id=self.row.resource_id
+            )
+            tokens = self.client.exchange_code(code)
+        except HighLevelError as error:
+            self._end_attempt(attempt, error)
+            raise
+        return self._store(attempt, tokens, sent_at)
+
     # --- Journal, store, failure ---
 
     def _journal(self, way: str, now: datetime, fingerprint: str = "") -> RefreshAttempt:
@@ -432,7 +457,13 @@ class _Renewal:
             cause=cause,
             cause_since=self.row.cause_since if cause == self.row.cause else now,
             failures=failures,
-            renew_at=pacing.next_try(now, status, failures, _asked_for_s(error)),
+            renew_at=pacing.next_try(
+                now,
+                status,
+                failures,
+                asked_for_s=_asked_for_s(error),
+                reconnect=settings.GHL_RECONNECT,
+            ),
             requested_at=None,
             lease_id=None,
             lease_until=None,

@@ -129,6 +129,36 @@ def test_a_clear_refusal_needs_a_reconnect(world, install_location, answer):
     assert row.renew_at is None
 
 
+def test_reconnect_is_off_by_default(world, install_location):
+    world.set_knobs(reconnect="works")
+    row = install_location()
+    world.refuse(row.resource_id)
+    assert renew(row).outcome is Outcome.FAILED
+    assert not RefreshAttempt.objects.filter(way="reconnect").exists()
+
+
+def test_reconnect_heals_a_refused_install_where_it_is_switched_on(
+    world, install_location, settings
+):
+    settings.GHL_RECONNECT = True
+    world.set_knobs(reconnect="works")
+    row = install_location()
+    world.refuse(row.resource_id)
+    assert renew(row).outcome is Outcome.RENEWED
+    assert state(row) is State.HEALTHY
+
+
+def test_a_removed_reconnect_call_is_tried_once_an_hour(world, install_location, settings):
+    settings.GHL_RECONNECT = True
+    row = install_location()
+    world.refuse(row.resource_id)
+    for _ in range(3):
+        assert renew(row).cause == "refused"
+    assert RefreshAttempt.objects.filter(way="reconnect").count() == 1
+    row.refresh_from_db()
+    assert row.renew_at - row.tried_at == timedelta(hours=1)
+
+
 def test_wrong_credentials_mark_nobody_dead(world, install_location, settings):
     rows = [install_location(), install_location()]
     settings.GHL_CLIENT_SECRET = "5eed5eed-0000-4000-8000-00000000bad0"
