@@ -26,7 +26,8 @@ from integrations.highlevel import (
     Unreadable,
 )
 from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
-from integrations.refresh import call_with_token, token_columns
+from integrations.refresh import call_with_token
+from integrations.storing import token_columns
 
 logger = logging.getLogger(__name__)
 

@@ -380,7 +380,7 @@ class RefreshAttempt(models.Model):
         indexes = [
             # The account page: the newest renewals of one install
             models.Index(fields=["integration", "-started_at"], name="attempt_newest"),
-            # refresh.close_cut_off: WHERE outcome = 'running' AND started_at < …
+            # journal.close_cut_off: WHERE outcome = 'running' AND started_at < …
             models.Index(fields=["outcome", "started_at"], name="attempt_open"),
         ]
 

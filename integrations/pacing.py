@@ -25,7 +25,7 @@ def next_renewal(
 
 def next_try(
     now: datetime,
-    status: Status,
+    verdict: Status | None,
     failures: int,
     *,
     asked_for_s: float = 0,
@@ -33,12 +33,13 @@ def next_try(
 ) -> datetime | None:
     """When to try again after so many failures in a row; None where only a person can help.
 
+    `verdict`: what HighLevel's clear answer made of the install; None after a passing fault.
     `asked_for_s`: the wait that HighLevel asked for, in seconds. `reconnect`: its reconnect call
     is switched on.
     """
-    if status in (Status.REFUSED, Status.DAMAGED):
+    if verdict in (Status.REFUSED, Status.DAMAGED):
         return now + RECONNECT_EVERY if reconnect else None
-    if status == Status.PAUSED:
+    if verdict == Status.PAUSED:
         return now + PAUSE_PROBES[min(failures, len(PAUSE_PROBES)) - 1]
     return now + max(_backoff(failures), timedelta(seconds=asked_for_s))
 

@@ -19,16 +19,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import F, Q
+from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from integrations import pacing
+from integrations import journal, pacing
 from integrations.crypto import DecryptError, keyring
 from integrations.health import OFF, REQUEST_SHOWN_FOR, Status
 from integrations.highlevel import (
@@ -46,6 +46,7 @@ from integrations.highlevel import (
     Unknown,
 )
 from integrations.models import COMPANY, GoHighLevelIntegration, RefreshAttempt
+from integrations.storing import persistently, token_columns
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -84,10 +85,6 @@ class CannotMint(HighLevelError):
     def __init__(self, cause: str, detail: str = "") -> None:
         super().__init__(detail)
         self.cause = cause
-
-
-class LeaseLost(Exception):
-    """Too little of the lease is left to begin a call; another one may soon claim the row."""
 
 
 def refresh_integration(
@@ -136,67 +133,6 @@ def call_with_token(row: GoHighLevelIntegration, call: Callable[[str], T]) -> T:
         return call(row.open_access_token())
 
 
-def close_cut_off() -> int:
-    """End the journal entries of those who died at work; return how many.
-
-    What became of their tokens is the row's matter: its lease ends, and the tick finds it due.
-    """
-    now = timezone.now()
-    open_ones = RefreshAttempt.objects.filter(
-        outcome=RefreshAttempt.RUNNING, started_at__lt=now - LEASE
-    )
-    return open_ones.update(outcome=RefreshAttempt.CUT_OFF, ended_at=now)
-
-
-def token_columns(
-    row: GoHighLevelIntegration, tokens: TokenSet, *, client_id: str, sent_at: datetime
-) -> dict[str, Any]:
-    """Return the columns that a token answer sets, ready for update(): the new pair, the end of
-    every fault, and the next renewal.
-
-    `sent_at`: when the call began; the token's life is counted from there.
-    """
-    now = timezone.now()
-    expires_at = sent_at + timedelta(seconds=tokens.expires_in_s)
-    told = {
-        "company_id": tokens.company_id,
-        "user_id": tokens.user_id,
-        "scope": tokens.scope,
-        "plan_id": tokens.plan_id,
-        "refresh_token_id": tokens.refresh_token_id,
-        "trace_id": tokens.trace_id,
-        "token_type": tokens.token_type,
-        "install_to_future_locations": tokens.install_to_future_locations,
-        "approve_all_locations": tokens.approve_all_locations,
-        "approved_locations": list(tokens.approved_locations),
-    }
-    return {
-        # An answer often leaves things out that an earlier one said.
-        **{name: value for name, value in told.items() if value not in ("", None, [])},
-        "client_id": client_id,
-        "access_token_encrypted": row.seal("access_token", tokens.access_token),
-        "refresh_token_encrypted": row.seal("refresh_token", tokens.refresh_token)
-        if tokens.refresh_token
-        else b"",
-        "expires_at": expires_at,
-        "generation": F("generation") + 1,
-        "status": Status.ACTIVE,
-        "cause": "",
-        "cause_since": None,
-        "failures": 0,
-        "renew_at": pacing.next_renewal(
-            now, expires_at, margin=settings.REFRESH_MARGIN, jitter=settings.REFRESH_JITTER
-        ),
-        "requested_at": None,
-        "lease_id": None,
-        "lease_until": None,
-        "sent_at": None,
-        "renewed_at": now,
-        "verified_at": now,
-        "tried_at": now,
-    }
-
-
 def _claim(row: GoHighLevelIntegration) -> uuid.UUID | None:
     """Take the install for ourselves if it is free and still as we saw it.
 
@@ -229,14 +165,14 @@ class _Renewal:
         try:
             return self._obtain()
         except DecryptError:
-            return self._fail(HighLevelError(), cause="token_damaged", status=Status.DAMAGED)
-        except LeaseLost:
+            return self._fail(HighLevelError(), cause="token_damaged", verdict=Status.DAMAGED)
+        except journal.LeaseLost:
             return RefreshResult(Outcome.BUSY, expires_at=self.row.expires_at)
         except Refused as error:
             cause = "answer_lost" if self.unsettled_since else "refused"
-            return self._fail(error, cause=cause, status=Status.REFUSED)
+            return self._fail(error, cause=cause, verdict=Status.REFUSED)
         except Inactive as error:
-            return self._fail(error, cause=error.cause, status=Status.PAUSED)
+            return self._fail(error, cause=error.cause, verdict=Status.PAUSED)
         except HighLevelError as error:
             return self._fail(error, cause=error.cause)
 
@@ -269,17 +205,17 @@ class _Renewal:
     def _refresh(self) -> RefreshResult:
         refresh_token = self.row.open_refresh_token()
         sent_at = timezone.now()
-        attempt = self._journal("refresh", sent_at, keyring().fingerprint(refresh_token))
+        attempt = self._begin("refresh", sent_at, keyring().fingerprint(refresh_token))
         try:
             tokens = self._call_and_repeat_once(attempt, refresh_token)
         except CredentialsRefused as error:
             verdict = self._refused_alone(error)
-            self._end_attempt(attempt, verdict)
+            journal.end(attempt, verdict)
             raise verdict from None
         except HighLevelError as error:
             if isinstance(error, Inactive):  # HighLevel looked at the token and left it unspent
                 self.unsettled_since = None
-            self._end_attempt(attempt, error)
+            journal.end(attempt, error)
             raise
         return self._store(attempt, tokens, sent_at)
 
@@ -322,7 +258,7 @@ class _Renewal:
     def _mint(self) -> RefreshResult:
         agency = self._usable_agency()
         sent_at = timezone.now()
-        attempt = self._journal("mint", sent_at)
+        attempt = self._begin("mint", sent_at)
         try:
             tokens = call_with_token(
                 agency,
@@ -334,13 +270,13 @@ class _Renewal:
             )
         except DecryptError:
             unusable = CannotMint("agency_not_usable")
-            self._end_attempt(attempt, unusable)
+            journal.end(attempt, unusable)
             raise unusable from None
         except (OurFault, Refused, TokenRejected) as error:
-            self._end_attempt(attempt, error)
+            journal.end(attempt, error)
             raise CannotMint("mint_refused", error.detail) from None
         except HighLevelError as error:
-            self._end_attempt(attempt, error)
+            journal.end(attempt, error)
             raise
         return self._store(attempt, tokens, sent_at)
 
@@ -372,39 +308,32 @@ class _Renewal:
 
     def _reconnect(self) -> RefreshResult:
         sent_at = timezone.now()
-        attempt = self._journal("reconnect", sent_at)
+        attempt = self._begin("reconnect", sent_at)
         try:
             code = self.client.reconnect(
                 user_type=self.row.user_type, resource_id=self.row.resource_id
             )
             tokens = self.client.exchange_code(code)
         except HighLevelError as error:
-            self._end_attempt(attempt, error)
+            journal.end(attempt, error)
             raise
         return self._store(attempt, tokens, sent_at)
 
     # --- Journal, store, failure ---
 
-    def _journal(self, way: str, now: datetime, fingerprint: str = "") -> RefreshAttempt:
-        """Commit what we are about to do, while enough of the lease is left to do it."""
-        mine = GoHighLevelIntegration.objects.filter(
-            pk=self.row.pk,
-            lease_id=self.lease_id,
-            lease_until__gt=Now() + timedelta(seconds=2 * CALL_S),
+    def _begin(self, way: str, now: datetime, fingerprint: str = "") -> RefreshAttempt:
+        sent_at = (self.unsettled_since or now) if way == "refresh" else self.unsettled_since
+        attempt = RefreshAttempt(
+            integration=self.row,
+            trigger=self.trigger,
+            caller=self.caller,
+            way=way,
+            generation=self.row.generation,
+            fingerprint=fingerprint,
+            started_at=now,
         )
-        with transaction.atomic():
-            sent_at = (self.unsettled_since or now) if way == "refresh" else self.unsettled_since
-            if not mine.update(sent_at=sent_at):
-                raise LeaseLost
-            return RefreshAttempt.objects.create(
-                integration=self.row,
-                trigger=self.trigger,
-                caller=self.caller,
-                way=way,
-                generation=self.row.generation,
-                fingerprint=fingerprint,
-                started_at=now,
-            )
+        journal.begin(attempt, lease_id=self.lease_id, needs_s=2 * CALL_S, sent_at=sent_at)
+        return attempt
 
     def _store(self, attempt: RefreshAttempt, tokens: TokenSet, sent_at: datetime) -> RefreshResult:
         """Store the pair over the generation that it came from, whoever holds the lease by now: an
@@ -412,7 +341,7 @@ class _Renewal:
         columns = token_columns(self.row, tokens, client_id=self.client.client_id, sent_at=sent_at)
         if self.row.status == Status.WAITING and not self.row.name:
             columns["finish_at"] = columns["renewed_at"]
-        stored = _persistently(
+        stored = persistently(
             lambda: (
                 GoHighLevelIntegration.objects.renewable()
                 .filter(pk=self.row.pk, generation=self.row.generation)
@@ -421,7 +350,7 @@ class _Renewal:
         )
         attempt.outcome, attempt.trace_id = RefreshAttempt.RENEWED, tokens.trace_id
         attempt.ended_at = columns["renewed_at"]
-        _persistently(lambda: attempt.save(update_fields=["outcome", "trace_id", "ended_at"]))
+        persistently(lambda: attempt.save(update_fields=["outcome", "trace_id", "ended_at"]))
         if not stored:
             return RefreshResult(Outcome.SKIPPED, expires_at=self.row.expires_at)
         if self.row.is_agency and (self.row.failures or self.row.status != Status.ACTIVE):
@@ -430,25 +359,14 @@ class _Renewal:
             )
         return RefreshResult(Outcome.RENEWED, expires_at=columns["expires_at"])
 
-    def _end_attempt(self, attempt: RefreshAttempt, error: HighLevelError) -> None:
-        refused = isinstance(error, Refused)
-        attempt.outcome = RefreshAttempt.REFUSED if refused else RefreshAttempt.FAILED
-        attempt.cause = error.cause
-        attempt.http_status = error.http_status
-        attempt.trace_id = error.trace_id
-        attempt.detail = error.detail
-        attempt.ended_at = timezone.now()
-        attempt.save()
-
     def _fail(
-        self, error: HighLevelError, *, cause: str, status: Status | None = None
+        self, error: HighLevelError, *, cause: str, verdict: Status | None = None
     ) -> RefreshResult:
         """Record a failure, if the row is still ours: a newer token must not be marked by it."""
         now = timezone.now()
-        if status is None:
-            status = Status(self.row.status)
-            if status not in (Status.ACTIVE, Status.WAITING):
-                cause = self.row.cause  # a passing fault does not change why it stands still
+        status = verdict or Status(self.row.status)
+        if verdict is None and status not in (Status.ACTIVE, Status.WAITING):
+            cause = self.row.cause  # a passing fault does not change why it stands still
         failures = self.row.failures + 1
         recorded = GoHighLevelIntegration.objects.filter(
             pk=self.row.pk, lease_id=self.lease_id, generation=self.row.generation
@@ -459,7 +377,7 @@ class _Renewal:
             failures=failures,
             renew_at=pacing.next_try(
                 now,
-                status,
+                verdict,
                 failures,
                 asked_for_s=_asked_for_s(error),
                 reconnect=settings.GHL_RECONNECT,
@@ -479,23 +397,6 @@ class _Renewal:
 def _asked_for_s(error: HighLevelError) -> float:
     wait_s = error.retry_after_s if isinstance(error, RateLimited) else None
     return wait_s or 0
-
-
-def _persistently(write: Callable[[], T]) -> T:
-    """Run a write that must not be lost, again and again while the database is away, for the rest
-    of the lease: it holds a token that exists nowhere else."""
-    give_up_at = time.monotonic() + LEASE.total_seconds() / 2
-    pause_s = 0.05
-    while True:
-        try:
-            return write()
-        except (OperationalError, InterfaceError):
-            if time.monotonic() + pause_s > give_up_at or connection.in_atomic_block:
-                raise
-            logger.warning("The database does not take a renewed token; trying again.")
-            connection.close()
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, 5)
 
 
 def request_refresh(pk: uuid.UUID, *, trigger: str, caller: str) -> bool:

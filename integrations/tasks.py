@@ -15,9 +15,9 @@ from functools import partial
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from integrations import bulk, heartbeat, install
+from integrations import bulk, heartbeat, install, journal
 from integrations.models import GoHighLevelIntegration, RenewalJob
-from integrations.refresh import Outcome, close_cut_off, refresh_integration
+from integrations.refresh import LEASE, Outcome, refresh_integration
 
 TICK_BATCH = 50
 # After this long a task begins nothing new. What it has begun may take minutes when HighLevel is
@@ -34,7 +34,7 @@ def scheduled_tick() -> dict[str, int]:
 def tick() -> dict[str, int]:
     """Renew whatever is due, the longest overdue first; what is left rings for the next tick."""
     heartbeat.beat(heartbeat.WORKER)
-    close_cut_off()
+    journal.close_cut_off(LEASE)
     install.finish_due()
     must_stop = _budget()
     outcomes: Counter[Outcome] = Counter()

@@ -17,6 +17,7 @@ class GoHighLevelWebhook(models.Model):
     """One event. The row is the truth about its processing; a queue entry only rings the bell."""
 
     PENDING, PROCESSED, IGNORED, PARKED = "pending", "processed", "ignored", "parked"
+    STATUSES = (PENDING, PROCESSED, IGNORED, PARKED)
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     webhook_id = models.CharField(
@@ -33,7 +34,7 @@ class GoHighLevelWebhook(models.Model):
     status = models.CharField(
         max_length=10,
         default=PENDING,
-        choices=[(s, s.capitalize()) for s in (PENDING, PROCESSED, IGNORED, PARKED)],
+        choices=[(s, s.capitalize()) for s in STATUSES],
     )
     attempts = models.PositiveSmallIntegerField(default=0)
     # When it is (again) to be processed; null when it is not.

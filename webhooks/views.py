@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 from django.conf import settings
 from django.db import Error as DatabaseFault
@@ -131,10 +131,10 @@ def _occurred_at(data: dict[str, Any], now: datetime) -> datetime:
 
 def _text(data: dict[str, Any], *names: str) -> str:
     """Return the first of these fields that is a non-empty text a database can keep."""
-    return next((v for v in map(data.get, names) if _is_text(v)), "")
+    return next((value for value in map(data.get, names) if _is_text(value)), "")
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object) -> TypeGuard[str]:
     if not isinstance(value, str) or not value:
         return False
     try:

@@ -23,7 +23,9 @@ def change(client, **fields):
     return client.post(CHANGE, passwords | fields)
 
 
-@pytest.mark.parametrize("path", ["/", "/installs/", "/admin/", "/admin/access/user/", "/app/list/"])
+@pytest.mark.parametrize(
+    "path", ["/", "/installs/", "/admin/", "/admin/access/user/", "/app/list/"]
+)
 def test_every_page_leads_to_the_choice_of_an_own_password(client, newcomer, path):
     answer = client.get(path)
     assert (answer.status_code, answer["Location"]) == (302, CHANGE)

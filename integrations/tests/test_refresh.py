@@ -117,6 +117,18 @@ def test_a_refused_sub_account_gets_a_new_pair_from_its_agency(world, install_ag
     assert renew(row).outcome is Outcome.RENEWED
 
 
+def test_a_refused_one_that_only_an_outage_kept_from_healing_is_tried_again(world, install_agency):
+    row = minted(world, install_agency)
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(status=Status.REFUSED, cause="refused")
+    world.fault("500", route="/oauth/locationToken", times=None)
+    renew(row)
+    row.refresh_from_db()
+    assert (row.status, row.cause) == (Status.REFUSED, "refused")
+    assert row.renew_at is not None
+    world.clear_faults()
+    assert renew(row).outcome is Outcome.RENEWED
+
+
 @pytest.mark.parametrize("answer", ["401", "400"])
 def test_a_clear_refusal_needs_a_reconnect(world, install_location, answer):
     world.set_knobs(revoked_error=answer)

@@ -10,6 +10,7 @@ from django.utils import timezone
 from conftest import REDIRECT_URI
 from integrations.health import State, Status
 from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
+from integrations.tasks import tick
 from webhooks.models import GoHighLevelWebhook
 
 pytestmark = pytest.mark.django_db
@@ -84,6 +85,7 @@ def test_an_agency_and_its_sub_accounts_connect_in_any_order_of_callback_and_eve
     deliver()
     accounts = [agency.id, *(location.id for location in world.locations(agency.id))]
     assert states() == dict.fromkeys(accounts, State.HEALTHY)
+    tick()  # a minute later their names are known too
     assert {row.name for row in GoHighLevelIntegration.objects.all()} == {
         agency.name,
         *(location.name for location in world.locations(agency.id)),
@@ -197,9 +199,7 @@ def test_an_uninstall_resent_by_hand_after_a_reinstall_changes_nothing(
     assert row_of(location.id).pk == first
 
 
-def test_the_old_agency_uninstall_spares_what_was_installed_since(
-    world, allow, deliver, come_back
-):
+def test_the_old_agency_uninstall_spares_what_was_installed_since(world, allow, deliver, come_back):
     agency = world.create_agency(locations=2)
     come_back(allow(agency))
     deliver()

@@ -105,6 +105,29 @@ def test_a_failing_handler_is_tried_again_after_a_pause(post, run_worker, effect
     assert reload(event).attempts == 2
 
 
+def test_a_late_bell_does_not_cut_the_pause_short(post, run_worker, effects):
+    event = arrived(post, "Bad")
+    run_worker()
+    assert tasks.process(str(event.pk)) == GoHighLevelWebhook.PENDING
+    assert reload(event).attempts == 1
+
+
+def test_an_event_in_the_middle_of_its_processing_is_not_begun_again(
+    post, run_worker, effects, monkeypatch
+):
+    def while_another_worker_tries(event):
+        effects.append(event.webhook_id)
+        if len(effects) == 1:
+            assert process_event(event.pk) == GoHighLevelWebhook.PENDING
+        return "done"
+
+    monkeypatch.setitem(HANDLERS, "Good", while_another_worker_tries)
+    event = arrived(post, "Good")
+    run_worker()
+    assert effects == ["w-1"]
+    assert reload(event).status == GoHighLevelWebhook.PROCESSED
+
+
 def test_a_handler_that_recovers_ends_the_event(post, run_worker, effects, monkeypatch):
     event = arrived(post, "Bad")
     run_worker()
@@ -174,9 +197,7 @@ def test_an_event_whose_processing_died_is_taken_up_again(post, effects, monkeyp
     assert effects == ["w-1"]
 
 
-def test_processing_takes_the_same_queries_for_each_event(
-    post, effects, django_assert_num_queries
-):
+def test_processing_takes_the_same_queries_for_each_event(post, effects, django_assert_num_queries):
     event = arrived(post, "Good")
     with django_assert_num_queries(5):  # read, take the turn, savepoint, end, release
         process_event(event.pk)

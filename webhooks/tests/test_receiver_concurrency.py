@@ -60,9 +60,7 @@ def test_twenty_different_events_at_once_are_all_kept(world):
 
 def test_an_event_processed_by_many_at_once_has_one_effect(post, monkeypatch):
     effects = []
-    monkeypatch.setitem(
-        HANDLERS, "Counted", lambda event: effects.append(event.pk) or "counted"
-    )
+    monkeypatch.setitem(HANDLERS, "Counted", lambda event: effects.append(event.pk) or "counted")
     post(b'{"type":"Counted","webhookId":"w-1"}')
     event = GoHighLevelWebhook.objects.get()
     all_at_once(lambda: process_event(event.pk), n=8)

@@ -39,8 +39,12 @@ known_fields = st.fixed_dictionaries(
         "timestamp": values | st.datetimes(timezones=st.timezones()).map(str),
     },
 )
-objects = st.builds(lambda known, other: other | known, known_fields, st.dictionaries(texts, values))
-bodies = objects.map(json.dumps).map(str.encode) | st.binary() | values.map(json.dumps).map(str.encode)
+objects = st.builds(
+    lambda known, other: other | known, known_fields, st.dictionaries(texts, values)
+)
+bodies = (
+    objects.map(json.dumps).map(str.encode) | st.binary() | values.map(json.dumps).map(str.encode)
+)
 # What a server passes on: any octet but those that end a header.
 header_values = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"))
 

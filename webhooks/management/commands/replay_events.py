@@ -19,7 +19,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        statuses = [value for value, _label in GoHighLevelWebhook._meta.get_field("status").choices]
+        statuses = GoHighLevelWebhook.STATUSES
         parser.add_argument("--type", help="Only events of this type, e.g. INSTALL.")
         parser.add_argument("--status", choices=statuses, help="Only events in this status.")
         parser.add_argument(
@@ -53,7 +53,9 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"dry_run": True, "events": len(ids), "ids": ids}))
             return
         for pk, kind, status, at in chosen:
-            self.stdout.write(f"would process {pk} {kind or '(no type)'} {at:%Y-%m-%d %H:%M:%S} {status}")
+            self.stdout.write(
+                f"would process {pk} {kind or '(no type)'} {at:%Y-%m-%d %H:%M:%S} {status}"
+            )
         self.stdout.write(f"events {len(chosen)}")
 
 
