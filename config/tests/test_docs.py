@@ -1,0 +1,110 @@
+"""The documentation names what the code reads and offers."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT_READERS = [
+    ROOT / "config" / "settings.py",
+    ROOT / "gunicorn.conf.py",
+    *sorted((ROOT / "bootstrap").glob("*.py")),
+]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = sorted(
+    file
+    for file in ROOT.glob("*/management/commands/*.py")
+    if not file.stem.startswith("_") and ".venv" not in file.parts
+)
+PARAMETER = re.compile(r"<[^<>]*>|\{[^{}]*\}")
+
+
+def names_read(source: str) -> set[str]:
+    """Return the names that the source reads from the environment.
+
+    That is the first argument of env(…), env.str(…), secret(…), environ.get(…), or environ[…].
+    """
+    nodes = ast.walk(ast.parse(source))
+    constants = (_name_node(node) for node in nodes)
+    return {node.value for node in constants if isinstance(node, ast.Constant)}
+
+
+def _name_node(node: ast.AST) -> ast.expr | None:
+    if isinstance(node, ast.Call) and node.args and _reads_environment(node.func):
+        return node.args[0]
+    if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("environ"):
+        return node.slice
+    return None
+
+
+def _reads_environment(function: ast.expr) -> bool:
+    called = ast.unparse(function)
+    return bool(re.fullmatch(r"secret|env(\.\w+)?|(\w+\.)?environ\.get", called))
+
+
+def environment_names() -> set[str]:
+    return set().union(*(names_read(file.read_text()) for file in ENVIRONMENT_READERS))
+
+
+def documented_paths() -> set[str]:
+    text = "\n".join(file.read_text() for file in DOCS if file.exists())
+    return {_normalised(path) for path in re.findall(r"/app/[\w./{}<>:-]*", text)}
+
+
+def _normalised(path: str) -> str:
+    return PARAMETER.sub("{}", path).rstrip(".")
+
+
+def app_paths() -> Iterator[str]:
+    """Yield every route under /app/, its parameters written as {}."""
+    for route in _routes(get_resolver().url_patterns, "/"):
+        if route.startswith("/app/"):
+            yield _normalised(route)
+
+
+def _routes(patterns: Iterable[URLPattern | URLResolver], prefix: str) -> Iterator[str]:
+    for entry in patterns:
+        route = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from _routes(entry.url_patterns, route)
+        elif entry.name != "api-root":  # django-ninja's own, which only names the prefix
+            yield route
+
+
+def test_the_reader_finds_each_way_to_read_the_environment() -> None:
+    source = 'env("A"), env.int("B"), secret("C"), os.environ.get("D"), environ["E"], say("F")'
+    assert names_read(source) == {"A", "B", "C", "D", "E"}
+
+
+@pytest.mark.parametrize("name", sorted(environment_names()))
+def test_a_setting_is_documented(name: str) -> None:
+    rows = re.findall(rf"^\| `{name}`", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
+    assert len(rows) == 1, f"docs/settings.md has {len(rows)} rows for {name}"
+
+
+def test_the_example_file_has_each_setting_once() -> None:
+    lines = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert Counter(lines) == Counter(environment_names())
+
+
+def test_no_setting_is_documented_that_nobody_reads() -> None:
+    rows = re.findall(r"^\| `([A-Z0-9_]+)`", (ROOT / "docs" / "settings.md").read_text(), re.M)
+    assert set(rows) - environment_names() == set()
+
+
+@pytest.mark.parametrize("command", [file.stem for file in COMMANDS])
+def test_a_command_is_documented(command: str) -> None:
+    texts = [file.read_text() for file in DOCS if file.exists()]
+    written = any(re.search(rf"(manage\.py |`){command}\b", text) for text in texts)
+    assert written, f"neither README.md nor docs/ has `manage.py {command}`"
+
+
+def test_every_app_address_is_documented() -> None:
+    assert sorted(set(app_paths()) - documented_paths()) == []
