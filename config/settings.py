@@ -125,8 +125,7 @@ if _engine == "sqlite3":
         timeout=20,
         init_command="PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     )
-else:
-    _database.update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
+_database.update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
 if _engine == "mysql":
     import pymysql
 

@@ -191,7 +191,10 @@ def note_installed(
             _begin_again(row, occurred_at, known)
             async_task("integrations.tasks.tick")
             return "installed again, waiting for its token"
-        GoHighLevelIntegration.objects.filter(pk=row.pk).update(**known)
+        same = GoHighLevelIntegration.objects.filter(pk=row.pk)
+        same.update(**known)
+        # A reinstall whose UNINSTALL is still on its way: that one must find a newer install.
+        same.filter(installed_at__lt=occurred_at).update(installed_at=occurred_at)
     return "already known"
 
 
@@ -293,6 +296,10 @@ def _note_waiting(agency: GoHighLevelIntegration, locations: tuple[InstalledLoca
         if location.location_id not in known
     ]
     GoHighLevelIntegration.objects.bulk_create(new, ignore_conflicts=True)
+    # An INSTALL event need not name the agency.
+    GoHighLevelIntegration.objects.filter(
+        user_type=LOCATION, resource_id__in=by_id, company_id=""
+    ).update(company_id=agency.resource_id)
     again = [row for row in known.values() if row.status == Status.UNINSTALLED]
     for row in again:
         _begin_again(row, now, {"company_id": agency.resource_id})

@@ -27,7 +27,7 @@ def on_install(event: GoHighLevelWebhook) -> str:
         "version_id": payload.get("versionId"),
     }
     return note_installed(
-        company_id=event.company_id,
+        company_id=event.company_id or _agency_of(event.location_id),
         location_id=event.location_id,
         occurred_at=event.occurred_at,
         details={name: value for name, value in told.items() if isinstance(value, str)},
@@ -42,6 +42,13 @@ def on_uninstall(event: GoHighLevelWebhook) -> str:
         location_id=event.location_id,
         occurred_at=event.occurred_at,
     )
+
+
+def _agency_of(location_id: str) -> str:
+    """Return the agency that an earlier LocationCreate named: the INSTALL of a location that came
+    after its agency's install may leave it out."""
+    created = GoHighLevelWebhook.objects.filter(location_id=location_id, type="LocationCreate")
+    return created.values_list("company_id", flat=True).first() or "" if location_id else ""
 
 
 def _uninstalled_since(event: GoHighLevelWebhook) -> bool:

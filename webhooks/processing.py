@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections import Counter
 from datetime import timedelta
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 PAUSES = [timedelta(minutes=m) for m in (1, 5, 30, 120, 720)]
 SWEEP_BATCH = 200
+LOOK_EVERY_S = 0.1
+LOOK_AT_MOST_S = 1.0
 
 
 def process_event(pk: uuid.UUID) -> str:
@@ -44,8 +47,21 @@ def process_event(pk: uuid.UUID) -> str:
         return _note_failure(event, error)
 
 
-def sweep() -> int:
-    """Process events whose bell was not heard, or whose next try has come; return how many."""
+def sweep(look_for_s: float = 0) -> int:
+    """Process the events that are due: new ones, and those whose next try has come.
+
+    Returns how many. Goes on looking for so many seconds, at most LOOK_AT_MOST_S, since events
+    that come right after a ring ring no bell of their own.
+    """
+    done = _process_due()
+    stop_at = time.monotonic() + min(look_for_s, LOOK_AT_MOST_S)
+    while time.monotonic() < stop_at:
+        time.sleep(LOOK_EVERY_S)
+        done += _process_due()
+    return done
+
+
+def _process_due() -> int:
     due = GoHighLevelWebhook.objects.filter(process_at__lte=timezone.now()).order_by("process_at")
     ids = list(due.values_list("pk", flat=True)[:SWEEP_BATCH])
     for pk in ids:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import time
 
 from integrations.schedules import ensure_minutely
 from webhooks import processing
@@ -10,12 +10,9 @@ from webhooks import processing
 SWEEP = "whatreach: events"
 
 
-def process(pk: str) -> str:
-    return processing.process_event(uuid.UUID(pk))
-
-
-def sweep() -> int:
-    return processing.sweep()
+def sweep(until: float = 0) -> int:
+    """Process the events that are due, and those that come until then (seconds of the epoch)."""
+    return processing.sweep(look_for_s=until - time.time())
 
 
 def ensure_sweep(**_: object) -> None:

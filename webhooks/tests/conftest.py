@@ -1,17 +1,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.test import Client
 from django.utils.module_loading import import_string
 from django_q.models import OrmQ
 
 from sandbox.outbox import Send
 from sandbox.world import World
+from webhooks import bell, processing
+from webhooks.models import GoHighLevelWebhook
 
 WEBHOOK = "/app/webhook/"
+
+
+@pytest.fixture(autouse=True)
+def bell_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every event rings, and the sweep does not go on looking: nothing waits for the clock."""
+    monkeypatch.setattr(bell, "EVERY_S", 0)
+    monkeypatch.setattr(processing, "LOOK_AT_MOST_S", 0)
+
+
+@pytest.fixture
+def usual_bell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bell as it is in use, at rest for longer than its pause."""
+    monkeypatch.setattr(bell, "EVERY_S", 0.5)
+    monkeypatch.setattr(bell, "_last_ring", -1.0)
+
+
+@pytest.fixture(autouse=True)
+def a_refused_insert_does_not_end_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests run in a transaction, which a refused INSERT would spoil; the receiver not."""
+    save = GoHighLevelWebhook.save
+
+    def save_in_savepoint(event: GoHighLevelWebhook, **options: Any) -> None:
+        with transaction.atomic() if connection.in_atomic_block else nullcontext():
+            save(event, **options)
+
+    monkeypatch.setattr(GoHighLevelWebhook, "save", save_in_savepoint)
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
 from conftest import REDIRECT_URI
 from integrations.health import State, Status
+from integrations.install import note_installed, note_uninstalled
 from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
 from integrations.tasks import tick
 from webhooks.models import GoHighLevelWebhook
@@ -286,3 +288,35 @@ def test_an_uninstall_during_a_renewal_is_not_undone_by_its_answer(
     refresh_integration(row.pk, trigger="test")
     row.refresh_from_db()
     assert row.status == Status.UNINSTALLED
+
+
+def test_a_location_that_comes_later_is_connected_though_its_install_names_no_agency(
+    world, deliver, come_back
+):
+    world.set_knobs(future_install_fields="sparse")
+    agency = world.create_agency(locations=1)
+    come_back(world.install(agency.id, future=True, redirect_uri=REDIRECT_URI))
+    deliver()
+    location = world.create_location(agency.id, "Opened Later")
+    deliver()
+    row = GoHighLevelIntegration.objects.get(resource_id=location.id)
+    assert (row.company_id, row.state(timezone.now())) == (agency.id, State.HEALTHY)
+
+
+def test_a_late_agency_uninstall_does_not_end_what_was_installed_again_after_it(
+    world, deliver, come_back
+):
+    agency = world.create_agency(locations=1)
+    come_back(world.install(agency.id, redirect_uri=REDIRECT_URI))
+    deliver()
+    row = GoHighLevelIntegration.objects.get(user_type=LOCATION)
+    uninstalled_at = timezone.now()
+    note_installed(
+        company_id=agency.id,
+        location_id=row.resource_id,
+        occurred_at=uninstalled_at + timedelta(minutes=1),
+        details={},
+    )
+    note_uninstalled(company_id=agency.id, location_id="", occurred_at=uninstalled_at)
+    row.refresh_from_db()
+    assert row.status == Status.ACTIVE

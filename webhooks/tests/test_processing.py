@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_q.models import OrmQ, Schedule
 
 from access.models import User
-from webhooks import tasks
+from webhooks import processing, tasks
 from webhooks.handlers import HANDLERS
 from webhooks.models import GoHighLevelWebhook
 from webhooks.processing import PAUSES, process_event
@@ -67,7 +67,7 @@ def test_the_worker_processes_an_event_once_and_says_what_it_did(post, run_worke
 def test_a_bell_that_rings_twice_has_one_effect(post, run_worker, effects):
     event = arrived(post, "Good")
     run_worker()
-    assert tasks.process(str(event.pk)) == GoHighLevelWebhook.PROCESSED
+    assert processing.process_event(event.pk) == GoHighLevelWebhook.PROCESSED
     assert tasks.sweep() == 0
     assert effects == ["w-1"]
 
@@ -108,7 +108,7 @@ def test_a_failing_handler_is_tried_again_after_a_pause(post, run_worker, effect
 def test_a_late_bell_does_not_cut_the_pause_short(post, run_worker, effects):
     event = arrived(post, "Bad")
     run_worker()
-    assert tasks.process(str(event.pk)) == GoHighLevelWebhook.PENDING
+    assert processing.process_event(event.pk) == GoHighLevelWebhook.PENDING
     assert reload(event).attempts == 1
 
 

@@ -9,6 +9,7 @@ from django.db import DataError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from webhooks import bell, processing, tasks
 from webhooks.models import GoHighLevelWebhook
 
 pytestmark = pytest.mark.django_db
@@ -39,10 +40,40 @@ def test_it_keeps_a_signed_event_as_it_came(post, path):
     assert event.status == GoHighLevelWebhook.PENDING
 
 
-def test_it_rings_for_the_worker_with_the_id_alone(post):
+def test_it_rings_for_the_worker_with_nothing_of_the_event(post):
     post(as_body(name="Ms Private"))
     task = OrmQ.objects.get().task
-    assert (task["func"], task["args"]) == ("webhooks.tasks.process", (str(stored().pk),))
+    assert task["func"] == "webhooks.tasks.sweep"
+    assert [type(value) for value in task["args"]] == [float]
+
+
+def test_many_events_at_once_ring_once_and_are_all_found_by_the_sweep(post, run_worker, usual_bell):
+    for n in range(5):
+        post(as_body(webhookId=f"w-{n}"))
+    assert OrmQ.objects.count() == 1
+    run_worker()
+    assert not GoHighLevelWebhook.objects.filter(status=GoHighLevelWebhook.PENDING).exists()
+
+
+def test_the_bell_rings_again_after_half_a_second(post, monkeypatch, usual_bell):
+    post(as_body(webhookId="w-1"))
+    monkeypatch.setattr(bell, "_last_ring", bell._last_ring - bell.EVERY_S)
+    post(as_body(webhookId="w-2"))
+    assert OrmQ.objects.count() == 2
+
+
+def test_the_sweep_goes_on_looking_until_the_next_bell_may_ring(post, monkeypatch):
+    monkeypatch.setattr(processing, "LOOK_AT_MOST_S", 1)
+    pauses = []
+
+    def deliver_meanwhile(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            post(as_body(webhookId="w-late"))
+
+    monkeypatch.setattr(processing.time, "sleep", deliver_meanwhile)
+    monkeypatch.setattr(processing.time, "monotonic", iter([0, 0, 0.2, 2]).__next__)
+    assert processing.sweep(look_for_s=0.5) == 1
 
 
 def test_a_second_delivery_of_an_event_is_answered_200_and_kept_once(post):
@@ -201,15 +232,16 @@ def test_it_asks_for_another_delivery_when_the_database_refuses(post, fault):
     assert post(body).json() == {"received": True, "duplicate": True}
 
 
-def test_it_keeps_no_event_whose_bell_cannot_be_rung(post):
+@pytest.mark.django_db(transaction=True)
+def test_an_event_whose_bell_cannot_be_rung_is_kept_for_the_sweep(post):
     def refuse(execute, sql, params, many, context):
         if "django_q_ormq" in sql:
             raise OperationalError("full")
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(refuse):
-        assert post(as_body()).status_code == 429
-    assert count() == 0
+        assert post(as_body()).status_code == 200
+    assert tasks.sweep() == 1
 
 
 @pytest.mark.parametrize("policy", ["429-only", "any-non-2xx"])
@@ -234,14 +266,19 @@ def test_errors_have_the_shape_of_all_errors(client):
     assert answer["Cache-Control"] == "no-store"
 
 
-def test_a_new_event_takes_two_inserts_in_one_transaction(post, django_assert_num_queries):
-    with django_assert_num_queries(4):  # savepoint, event, bell, release
+@pytest.mark.django_db(transaction=True)
+def test_a_new_event_takes_one_insert_and_rings_at_times(
+    post, django_assert_num_queries, usual_bell
+):
+    post(as_body(webhookId="w-0"))
+    with django_assert_num_queries(1):
         post(as_body(webhookId="w-1"))
 
 
-def test_a_known_event_takes_one_insert(post, django_assert_num_queries):
+@pytest.mark.django_db(transaction=True)
+def test_a_known_event_takes_one_insert(post, django_assert_num_queries, usual_bell):
     post(as_body(webhookId="w-1"))
-    with django_assert_num_queries(4):  # savepoint, event refused, rollback, release
+    with django_assert_num_queries(1):
         post(as_body(webhookId="w-1"))
 
 
