@@ -1,0 +1,68 @@
+"""What the page of one account shows beside the row itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import Count, Q
+from django.urls import reverse
+
+from integrations.health import Status
+from integrations.models import LOCATION, GoHighLevelIntegration, RefreshAttempt
+from webhooks.models import GoHighLevelWebhook
+
+MOST = 50
+# HighLevel: a refresh token lives one year, or until it is used (OAuth 2.0 guide).
+REFRESH_TOKEN_LIFE = timedelta(days=365)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How many of an agency's sub-accounts have their access."""
+
+    connected: int
+    total: int
+
+    @property
+    def is_complete(self) -> bool:
+        return self.connected == self.total
+
+
+def newest_attempts(install: GoHighLevelIntegration) -> list[RefreshAttempt]:
+    return list(install.attempts.order_by("-started_at")[:MOST])
+
+
+def newest_events(install: GoHighLevelIntegration) -> list[GoHighLevelWebhook]:
+    """An agency's events are those that name no sub-account."""
+    if install.is_agency:
+        events = GoHighLevelWebhook.objects.filter(company_id=install.resource_id, location_id="")
+    else:
+        events = GoHighLevelWebhook.objects.filter(location_id=install.resource_id)
+    return list(events.defer("body").order_by("-received_at")[:MOST])
+
+
+def progress(install: GoHighLevelIntegration) -> Progress | None:
+    """None for a sub-account."""
+    if not install.is_agency:
+        return None
+    locations = GoHighLevelIntegration.objects.renewable().filter(
+        user_type=LOCATION, company_id=install.resource_id
+    )
+    counted = locations.aggregate(
+        total=Count("pk"), waiting=Count("pk", filter=Q(status=Status.WAITING))
+    )
+    return Progress(connected=counted["total"] - counted["waiting"], total=counted["total"])
+
+
+def runway(install: GoHighLevelIntegration) -> datetime | None:
+    """Return until when we could stand still and still renew; each renewal begins the year anew."""
+    if not install.is_active or install.renewed_at is None:
+        return None
+    return install.renewed_at + REFRESH_TOKEN_LIFE
+
+
+def curl_example(install: GoHighLevelIntegration, base_url: str) -> str:
+    """Return a command to paste. `base_url` ends with a slash."""
+    url = f"{base_url.rstrip('/')}{reverse('integrations:api-1:get_token', args=[install.pk])}"
+    return f'curl -H "Authorization: Bearer $WHATREACH_API_KEY" "{url}?min_valid_for=300"'

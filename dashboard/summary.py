@@ -1,0 +1,159 @@
+"""All installs in a few numbers and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Case, CharField, Count, Q, Value, When
+
+from dashboard.sentences import Tone
+from integrations.health import State
+from integrations.models import GoHighLevelIntegration
+
+# What the count tiles and the list's filter call a group of states. Three bear the name of the
+# state that they consist of.
+NEEDS_YOU, RECOVERING = "needs_you", "recovering"
+PAUSED, WORKING, OFF = State.PAUSED.value, State.HEALTHY.value, State.UNINSTALLED.value
+
+_STATES = {
+    NEEDS_YOU: [State.NEEDS_RECONNECT, State.DAMAGED, State.EXPIRED],
+    RECOVERING: [State.EXPIRING, State.RETRYING, State.WAITING],
+    PAUSED: [State.PAUSED],
+    WORKING: [State.HEALTHY],
+    OFF: [State.UNINSTALLED],
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One count that is also a link to the accounts it counts."""
+
+    group: str
+    label: str
+    hint: str
+    icon: str
+    tone: Tone
+
+
+TILES = [
+    Tile(NEEDS_YOU, "Needs you", "Somebody has to act", "alert-octagon", Tone.RED),
+    Tile(RECOVERING, "Recovering", "Being worked on by itself", "history", Tone.AMBER),
+    Tile(PAUSED, "Paused", "Not active in HighLevel", "player-pause", Tone.GREY),
+    Tile(WORKING, "Healthy", "Working, renewed by itself", "circle-check", Tone.GREEN),
+    Tile(OFF, "Off", "Removed or switched off", "circle-minus", Tone.GREY),
+]
+
+
+def in_group(group: str) -> Q:
+    """Return the condition of a group, for rows that carry `state_now`.
+
+    A renewal in flight does not change what an account is: a healthy one stays healthy, one that
+    was in trouble is recovering.
+    """
+    condition = Q(state_now__in=_STATES[group])
+    if group == WORKING:
+        condition |= Q(state_now=State.REFRESHING, failures=0)
+    if group == RECOVERING:
+        condition |= Q(state_now=State.REFRESHING, failures__gt=0)
+    return condition
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How many installs are in each group."""
+
+    counts: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+    @property
+    def live(self) -> int:
+        """How many there are to keep alive: all but those that ended."""
+        return self.total - self.counts[OFF]
+
+    @property
+    def needs_you(self) -> int:
+        return self.counts[NEEDS_YOU]
+
+    @property
+    def percentage(self) -> int | None:
+        """The healthy ones of those that are to work, rounded down; None when there are none."""
+        due = self.live - self.counts[PAUSED]
+        return self.counts[WORKING] * 100 // due if due else None
+
+    @property
+    def tone(self) -> Tone:
+        if self.needs_you:
+            return Tone.RED
+        return Tone.AMBER if self.counts[RECOVERING] else Tone.GREEN
+
+    @property
+    def bar(self) -> list[dict[str, object]]:
+        """The groups side by side on a bar 1000 wide, the good first: {"tone", "x", "width"}."""
+        parts, x = [], 0
+        for tile in reversed(TILES):
+            if tile.group != OFF and (n := self.counts[tile.group]):
+                # Even one of many must be seen.
+                width = max(n * 1000 // self.live, 6)
+                parts.append({"tone": tile.tone, "x": x, "width": width})
+                x += width
+        return parts
+
+    @property
+    def sentence(self) -> str:
+        """The first thing that staff read."""
+        if not self.live:
+            return "No account is connected."
+        fine = _are(self.counts[WORKING], "fine")
+        recovering = self.counts[RECOVERING]
+        if self.needs_you:
+            rest = [_are(recovering, "recovering"), fine]
+            return f"{_accounts(self.needs_you, 'needs', 'need')} you.{_joined(rest)}"
+        if recovering:
+            return f"{_accounts(recovering, 'is', 'are')} recovering.{_joined([fine])}"
+        if paused := self.counts[PAUSED]:
+            return f"{_accounts(paused, 'is', 'are')} paused by HighLevel.{_joined([fine])}"
+        if self.live == 1:
+            return "Your one account is connected."
+        return f"All {self.live:,} accounts are connected."
+
+
+def summarise(now: datetime) -> Summary:
+    """Count all groups in one query."""
+    groups = [When(in_group(group), then=Value(group)) for group in _STATES]
+    counted = dict(
+        GoHighLevelIntegration.objects.with_state(now)
+        .annotate(group=Case(*groups, output_field=CharField()))
+        .order_by()
+        .values_list("group")
+        .annotate(n=Count("pk"))
+    )
+    return Summary({group: counted.get(group, 0) for group in _STATES})
+
+
+def worst_first(now: datetime, limit: int) -> list[GoHighLevelIntegration]:
+    """Return those that somebody should look at, the worst and oldest trouble first."""
+    rows: Any = GoHighLevelIntegration.objects.without_secrets().with_state(now)
+    # Waiting alone is no trouble: it is how an install begins.
+    watched = in_group(NEEDS_YOU) | (in_group(RECOVERING) & ~Q(state_now=State.WAITING))
+    return list(rows.filter(watched).order_by("severity", "cause_since", "pk")[:limit])
+
+
+def _accounts(n: int, verb_one: str, verb_many: str) -> str:
+    return f"1 account {verb_one}" if n == 1 else f"{n:,} accounts {verb_many}"
+
+
+def _are(n: int, what: str) -> str:
+    if not n:
+        return ""
+    return f"1 is {what}" if n == 1 else f"{n:,} are {what}"
+
+
+def _joined(parts: list[str]) -> str:
+    said = ", ".join(part for part in parts if part)
+    return f" {said}." if said else ""

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.test import Client
+from django.utils import timezone
+
+from integrations.health import Status
+from integrations.models import GoHighLevelIntegration, RefreshAttempt
+from webhooks.models import GoHighLevelWebhook
+
+Make = Callable[..., GoHighLevelIntegration]
+
+
+def page(client: Client, row: GoHighLevelIntegration, **headers: str) -> str:
+    answer = client.get(f"/installs/{row.pk}/")
+    assert answer.status_code == 200
+    return " ".join(answer.content.decode().split())
+
+
+def add_attempt(row: GoHighLevelIntegration, **fields: Any) -> None:
+    now = timezone.now()
+    values: dict[str, Any] = {
+        "trigger": "schedule",
+        "way": "refresh",
+        "generation": 1,
+        "started_at": now - timedelta(milliseconds=340),
+        "ended_at": now,
+        "outcome": RefreshAttempt.RENEWED,
+    }
+    RefreshAttempt.objects.create(integration=row, **(values | fields))
+
+
+def add_event(**fields: Any) -> None:
+    now = timezone.now()
+    values = {"type": "INSTALL", "body": "{}", "occurred_at": now, "received_at": now}
+    GoHighLevelWebhook.objects.create(webhook_id=str(uuid.uuid4()), **(values | fields))
+
+
+def test_it_shows_state_facts_renewals_and_events(staff_client: Client, make_install: Make) -> None:
+    row = make_install(name="Harbour Dental", scope="locations.readonly oauth.write")
+    add_attempt(row)
+    add_attempt(row, trigger="dashboard", caller="maya", outcome="failed", cause="no_answer")
+    add_event(location_id=row.resource_id, status="processed", result="already known")
+    add_event(location_id="another", type="UNINSTALL")
+    html = page(staff_client, row)
+    assert "<h1>Harbour Dental</h1>" in html and "Works. Renews itself in 9 h." in html
+    assert row.resource_id in html and "<code>oauth.write</code>" in html
+    assert "364 days" in html
+    assert "340 ms" in html and "asked for by maya" in html and "HighLevel did not answer" in html
+    assert "Processed: already known" in html and "UNINSTALL" not in html
+    assert f"/app/get-token/{row.pk}/?min_valid_for=300" in html
+
+
+def test_one_that_needs_reconnect_has_the_message_for_the_client(
+    staff_client: Client, make_install: Make
+) -> None:
+    row = make_install(status=Status.REFUSED, cause="refused", cause_since=timezone.now())
+    add_attempt(row, outcome="refused", cause="refused", http_status=400, detail="invalid_grant")
+    html = page(staff_client, row)
+    assert "nothing else changes: http://localhost/app/install/" in html
+    assert "Copy reconnect link" in html
+    developers = html[html.index("Details for developers") :]
+    assert "<code>400</code>" in developers and "invalid_grant" in developers
+    assert "invalid_grant" not in html[: html.index("Details for developers")]
+
+
+def test_an_agency_shows_how_many_of_its_sub_accounts_are_connected(
+    staff_client: Client, make_install: Make
+) -> None:
+    agency = make_install(agency=True, company_id="agency-9")
+    make_install(company_id="agency-9")
+    make_install(company_id="agency-9", status=Status.WAITING)
+    make_install(company_id="agency-9", status=Status.UNINSTALLED)
+    html = page(staff_client, agency)
+    assert "<strong>1 of 2</strong> sub-accounts connected" in html
+    assert '<progress class="progress-line" value="1" max="2">' in html
+    assert "/installs/?agency=agency-9" in html
+
+
+def test_a_removed_one_says_so_and_offers_no_renewal(
+    staff_client: Client, make_install: Make
+) -> None:
+    row = make_install(
+        status=Status.UNINSTALLED, cause="uninstalled", cause_since=timezone.now(), renew_at=None
+    )
+    html = page(staff_client, row)
+    assert "by the client." in html and "Refresh now" not in html and "Runway" not in html
+
+
+def test_an_unknown_account_is_404(staff_client: Client) -> None:
+    for url in (f"/installs/{uuid.uuid4()}/", f"/live/installs/{uuid.uuid4()}/"):
+        answer = staff_client.get(url)
+        assert answer.status_code == 404 and b"Nothing here" in answer.content
+
+
+def test_the_fragment_is_the_panel_alone(staff_client: Client, make_install: Make) -> None:
+    row = make_install()
+    answer = staff_client.get(f"/live/installs/{row.pk}/", headers={"HX-Request": "true"})
+    html = answer.content.decode().strip()
+    assert html.startswith(f'<div id="account-{row.pk}"') and "<html" not in html
+
+
+def test_it_makes_the_same_queries_whatever_there_is(
+    staff_client: Client, make_install: Make, django_assert_num_queries: Any
+) -> None:
+    # session, user, install, renewals, events, sub-accounts, demo data
+    agency = make_install(agency=True, company_id="agency-9")
+    with django_assert_num_queries(7):
+        page(staff_client, agency)
+    for _ in range(60):
+        add_attempt(agency)
+        add_event(company_id="agency-9")
+    make_install(company_id="agency-9")
+    with django_assert_num_queries(7):
+        html = page(staff_client, agency)
+    assert html.count("340 ms") == 50

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from integrations import heartbeat
+from integrations.health import Status
+from integrations.models import GoHighLevelIntegration, Heartbeat
+
+Make = Callable[..., GoHighLevelIntegration]
+
+
+def html_of(answer: Any) -> str:
+    assert answer.status_code == 200
+    return " ".join(answer.content.decode().split())
+
+
+def test_it_says_in_one_sentence_that_all_is_well(staff_client: Client, make_install: Make) -> None:
+    make_install(name="Harbour Dental")
+    make_install(name="Old Mill Bakery")
+    html = html_of(staff_client.get("/"))
+    assert "All 2 accounts are connected." in html
+    assert "100 % healthy" in html
+    assert "Needs attention" not in html
+    assert "<title>Overview · WhatReach</title>" in html
+
+
+def test_what_needs_somebody_is_on_top_with_one_button(
+    staff_client: Client, make_install: Make
+) -> None:
+    make_install()
+    make_install(name="Old Mill Bakery", status=Status.REFUSED, cause="refused")
+    html = html_of(staff_client.get("/"))
+    assert "1 account needs you. 1 is fine." in html
+    assert "<title>(1) Overview · WhatReach</title>" in html
+    attention = html[html.index("Needs attention") : html.index("accounts-title")]
+    assert "HighLevel no longer accepts our access to this account." in attention
+    assert attention.count("<button") == 1
+    assert 'data-copy="http://localhost/app/install/"' in attention
+
+
+def test_tiles_lead_to_the_accounts_they_count(staff_client: Client, make_install: Make) -> None:
+    make_install()
+    make_install(name="Paused one", status=Status.PAUSED, cause="location_inactive")
+    html = html_of(staff_client.get("/"))
+    assert 'href="/installs/?state=paused"' in html
+    found = html_of(staff_client.get("/installs/?state=paused"))
+    assert "Paused one" in found and "1 account found" in found
+
+
+def test_an_empty_product_says_how_to_begin(staff_client: Client, db: None) -> None:
+    html = html_of(staff_client.get("/"))
+    assert "No accounts yet" in html
+    assert "http://localhost/app/install/" in html
+    assert "Open the sandbox" not in html
+
+
+def test_the_sandbox_is_offered_where_there_is_one(
+    staff_client: Client, db: None, settings: Any
+) -> None:
+    settings.SANDBOX_URL = "http://127.0.0.1:8801"
+    assert "http://127.0.0.1:8801/_sandbox/" in html_of(staff_client.get("/"))
+
+
+def test_a_running_worker_is_one_quiet_line(staff_client: Client, make_install: Make) -> None:
+    make_install(renew_at=timezone.now() + timedelta(minutes=3, seconds=30))
+    heartbeat.beat()
+    html = html_of(staff_client.get("/"))
+    assert "Worker running · next renewal <time" in html and "in 3 min" in html
+    assert 'role="alert"' not in html
+
+
+def test_a_standing_worker_is_a_banner_with_the_command(staff_client: Client, db: None) -> None:
+    stopped = timezone.now() - heartbeat.STALE_AFTER
+    Heartbeat.objects.create(name=heartbeat.TICK, at=stopped)
+    html = html_of(staff_client.get("/"))
+    assert "The worker is not running: renewals stand still." in html
+    assert "<code>python manage.py qcluster</code>" in html
+
+
+def test_a_worker_that_never_ran_is_said_differently(staff_client: Client, db: None) -> None:
+    assert "The worker has not reported yet" in html_of(staff_client.get("/"))
+
+
+def test_the_fragment_is_the_panel_alone(staff_client: Client, make_install: Make) -> None:
+    make_install()
+    html = html_of(staff_client.get("/live/overview/", headers={"HX-Request": "true"}))
+    assert html.startswith('<div id="overview-panel"')
+    assert "<html" not in html
+
+
+def test_a_panel_that_has_not_changed_is_not_sent_again(
+    staff_client: Client, make_install: Make
+) -> None:
+    row = make_install()
+    first = staff_client.get("/live/overview/")
+    version = {"X-Panel-Version": first["X-Panel-Version"]}
+    assert staff_client.get("/live/overview/", headers=version).status_code == 204
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(failures=1, cause="no_answer")
+    assert staff_client.get("/live/overview/", headers=version).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["/", "/live/overview/"])
+def test_it_makes_the_same_queries_whatever_there_is(
+    staff_client: Client, make_install: Make, django_assert_num_queries: Any, url: str
+) -> None:
+    # session, user, counts, worst, heartbeat, next renewal, count of rows, rows; page: demo data
+    expected = 9 if url == "/" else 8
+    make_install()
+    with django_assert_num_queries(expected):
+        staff_client.get(url)
+    for n in range(30):
+        make_install(status=Status.REFUSED if n % 2 else Status.ACTIVE, cause="refused")
+    with django_assert_num_queries(expected):
+        staff_client.get(url)
+
+
+def test_no_token_is_on_any_page(staff_client: Client, make_install: Make) -> None:
+    row = make_install()
+    for url in ("/", "/installs/", f"/installs/{row.pk}/"):
+        html = html_of(staff_client.get(url))
+        assert row.open_access_token() not in html
+        assert row.open_refresh_token() not in html

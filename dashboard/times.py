@@ -1,0 +1,51 @@
+"""Points in time as people say them. Pure: `now` is passed in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+JUST_NOW = timedelta(seconds=10)
+
+
+def span(delta: timedelta) -> str:
+    """Return a length of time in its one fitting unit: "40 s", "25 min", "21 h", "364 days".
+
+    Below a minute in steps of ten seconds: a page that is read again every few seconds should
+    change when something happened, not because time passes.
+    """
+    seconds = abs(int(delta.total_seconds()))
+    if seconds < 60:
+        return f"{max(seconds // 10 * 10, 10)} s"
+    if seconds < 90 * 60:
+        return f"{seconds // 60} min"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600} h"
+    return f"{seconds // 86400} days"
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """Return "just now", "4 min ago" or "in 21 h"."""
+    delta = moment - now
+    if abs(delta) < JUST_NOW:
+        return "just now"
+    return f"in {span(delta)}" if delta > timedelta() else f"{span(delta)} ago"
+
+
+def absolute(moment: datetime) -> str:
+    """Return "3 May 2026, 14:02:09 UTC"."""
+    utc = moment.astimezone(UTC)
+    return f"{utc.day} {utc:%B %Y, %H:%M:%S} UTC"
+
+
+def clock(moment: datetime, now: datetime) -> str:
+    """Return the time of day, "14:02 UTC", or with its day where that is not today's."""
+    utc = moment.astimezone(UTC)
+    if utc.date() == now.astimezone(UTC).date():
+        return f"{utc:%H:%M} UTC"
+    return f"{utc:%H:%M} UTC on {day(moment)}"
+
+
+def day(moment: datetime) -> str:
+    """Return "3 May 2026"."""
+    utc = moment.astimezone(UTC)
+    return f"{utc.day} {utc:%B %Y}"

@@ -1,0 +1,78 @@
+"""What a person does on the first day, from the one-time password to an account that left."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
+
+from e2e.conftest import Product
+from e2e.people import sign_in
+
+
+@pytest.fixture
+def problems(context: BrowserContext) -> list[str]:
+    """What the browser complains about: script errors, and whatever the CSP blocks."""
+    found: list[str] = []
+
+    def note(message: ConsoleMessage) -> None:
+        # htmx says this of a poll that was cut off because its page was left.
+        is_cut_poll = message.text.startswith("htmx:afterRequest")
+        if message.type == "error" and not is_cut_poll:
+            found.append(message.text)
+
+    context.on("console", note)
+    context.on("weberror", lambda error: found.append(str(error.error)))
+    return found
+
+
+def test_from_sign_in_to_uninstall(
+    product: Product, context: BrowserContext, page: Page, problems: list[str]
+) -> None:
+    sub_accounts = ["Harbour Dental", "Old Mill Bakery"]
+    agency = product.control("agencies", name="Northwind Marketing", locations=sub_accounts)
+    by_name = {location["name"]: location["id"] for location in agency["locations"]}
+
+    sign_in(product, page)
+    page.goto("/")
+    expect(page.get_by_role("heading", name="No accounts yet")).to_be_visible()
+
+    # A colleague watches the overview all the while; nobody reloads it.
+    watcher = context.new_page()
+    watcher.goto("/")
+    watcher.evaluate("window.neverReloaded = true")
+
+    install_one_sub_account(page, "Northwind Marketing", "Harbour Dental")
+    expect(page.get_by_role("heading", name="Harbour Dental")).to_be_visible(timeout=15_000)
+    expect(page.locator(".account-head .state")).to_have_text("Healthy")
+
+    row = watcher.locator("tr.install-row", has_text="Harbour Dental")
+    expect(row.locator(".state")).to_have_text("Healthy", timeout=15_000)
+    expect(watcher.get_by_role("heading", level=1)).to_have_text("Your one account is connected.")
+
+    # HighLevel takes its time, so that there is something to see.
+    product.control("knobs", latency_seconds=1.5)
+    expires = row.locator('td[data-label="Expires"] time')
+    first_expiry = expires.get_attribute("datetime")
+    assert first_expiry
+    row.get_by_role("button", name="Refresh now").click()
+    expect(row.locator(".state")).to_have_text("Refreshing")
+    expect(row.locator(".state")).to_have_text("Healthy", timeout=15_000)
+    expect(expires).not_to_have_attribute("datetime", first_expiry)
+    product.control("knobs", latency_seconds=0)
+
+    product.control("uninstall", location_id=by_name["Harbour Dental"])
+    expect(row.locator(".state")).to_have_text("Uninstalled", timeout=15_000)
+    expect(watcher.get_by_role("heading", level=1)).to_have_text("No account is connected.")
+
+    assert watcher.evaluate("window.neverReloaded") is True
+    assert problems == []
+
+
+def install_one_sub_account(page: Page, agency: str, sub_account: str) -> None:
+    page.get_by_role("link", name=re.compile("^Install$")).click()
+    page.get_by_role("link", name=agency).click()
+    page.get_by_label("As the user of one sub-account").check()
+    page.locator("select[name=location_id]").select_option(label=sub_account)
+    page.get_by_role("button", name="Allow & Install").click()

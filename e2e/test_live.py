@@ -1,0 +1,127 @@
+"""Live parts leave alone what the person is doing, and say when they cannot be trusted."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import Page, expect
+
+from e2e.conftest import Product
+from e2e.people import install, sign_in
+
+
+def test_a_hundred_ticks_take_nothing_from_the_persons_hands(product: Product, page: Page) -> None:
+    sign_in(product, page)
+    names = [f"Live Account {n:02}" for n in range(30)]
+    agency = product.control("agencies", name="Tick Tock Agency", locations=names)
+    install(product, page, agency["id"])
+
+    page.goto("/installs/?q=Live+Account&per_page=50")
+    expect(page.locator("tr.install-row")).to_have_count(30, timeout=20_000)
+    expect(page.locator("tr.install-row .state", has_text="Healthy")).to_have_count(
+        30, timeout=30_000
+    )
+    search = page.get_by_label("Search by name or any id")
+    search.focus()
+    page.evaluate("document.querySelector('#id_q').setSelectionRange(2, 6)")
+    page.evaluate("window.scrollTo(0, 400)")
+    before = _scroll_and_selection(page)
+    _tick(page, times=100)
+    assert _scroll_and_selection(page) == before
+    expect(search).to_be_focused()
+
+    row = page.locator("tr.install-row").nth(3)
+    button = row.get_by_role("button", name="Refresh now")
+    button.focus()
+    _tick(page, times=5)
+    expect(button).to_be_focused()
+
+    row.get_by_role("link").first.click()
+    fold = page.locator("#developers")
+    fold.locator("summary").click()
+    _tick(page, times=10)
+    expect(fold).to_have_attribute("open", "")
+
+
+def test_ticked_rows_hold_the_polling_and_are_refreshed_together(
+    product: Product, page: Page
+) -> None:
+    sign_in(product, page)
+    names = [f"Bulk Account {n}" for n in range(3)]
+    agency = product.control("agencies", name="Bulk Agency", locations=names)
+    install(product, page, agency["id"])
+    page.goto("/installs/?q=Bulk+Account")
+    healthy = page.locator("tr.install-row .state", has_text="Healthy")
+    expect(healthy).to_have_count(3, timeout=20_000)
+
+    page.get_by_label("Select all on this page").check()
+    button = page.get_by_role("button", name="Refresh selected (3)")
+    button.click()
+    expect(page.locator("#toasts")).to_contain_text("Refreshing 3 accounts…")
+    expect(page.locator("[data-tick]:checked")).to_have_count(0)
+    expect(healthy).to_have_count(3, timeout=15_000)
+
+
+def test_a_lost_connection_is_said_with_the_time_of_the_data(product: Product, page: Page) -> None:
+    sign_in(product, page)
+    page.goto("/")
+    line = page.locator("[data-live-text]")
+    expect(line).to_have_text(re.compile(r"Live · updated \d+ s ago"))
+    page.context.set_offline(True)
+    _tick(page, times=1)
+    expect(line).to_have_text(re.compile(r"Connection lost, data from \d\d:\d\d UTC"))
+    page.context.set_offline(False)
+    _tick(page, times=1)
+    expect(line).to_have_text(re.compile(r"Live · updated"))
+
+
+def test_a_pause_stops_the_polling(product: Product, page: Page) -> None:
+    sign_in(product, page)
+    page.goto("/")
+    page.get_by_role("button", name="Pause live updates").click()
+    expect(page.locator("[data-live-text]")).to_have_text(re.compile("^Paused"))
+    polls: list[str] = []
+    page.on("request", lambda request: polls.append(request.url))
+    page.wait_for_timeout(6000)
+    assert polls == []
+
+
+def test_the_theme_is_remembered(product: Product, page: Page) -> None:
+    sign_in(product, page)
+    page.goto("/")
+    root = page.locator("html")
+    for theme in ("light", "dark"):
+        page.locator("[data-theme-switch]").click()
+        expect(root).to_have_attribute("data-bs-theme", theme)
+    page.reload()
+    expect(root).to_have_attribute("data-bs-theme", "dark")
+
+
+def _tick(page: Page, *, times: int) -> None:
+    """Have the panels poll so often, each time to its end and with the whole panel as answer."""
+    page.evaluate(
+        """async (times) => {
+            document.body.addEventListener("htmx:configRequest", (event) => {
+                delete event.detail.headers["X-Panel-Version"];
+            });
+            for (let n = 0; n < times; n++) {
+                const done = new Promise((resolve) =>
+                    document.body.addEventListener("htmx:afterOnLoad", resolve, { once: true }));
+                const failed = new Promise((resolve) =>
+                    document.body.addEventListener("htmx:sendError", resolve, { once: true }));
+                htmx.trigger(document.body, "tick");
+                await Promise.race([done, failed]);
+            }
+        }""",
+        times,
+    )
+
+
+def _scroll_and_selection(page: Page) -> list[int]:
+    place: list[int] = page.evaluate(
+        """() => {
+            const q = document.querySelector("#id_q");
+            return [scrollY, q.selectionStart, q.selectionEnd];
+        }"""
+    )
+    return place

@@ -1,0 +1,39 @@
+// The theme, before anything is painted: the person's choice, else the system's.
+(() => {
+  const root = document.documentElement;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const choices = ["system", "light", "dark"];
+
+  const stored = () => {
+    try {
+      return localStorage.getItem("theme") || "system";
+    } catch {
+      return "system";
+    }
+  };
+
+  const apply = (choice) => {
+    root.dataset.theme = choice;
+    root.dataset.bsTheme = choice === "system" ? (dark.matches ? "dark" : "light") : choice;
+    for (const button of document.querySelectorAll("[data-theme-switch]")) {
+      button.title = `Theme: ${choice}`;
+      button.setAttribute("aria-label", button.title);
+    }
+  };
+
+  root.classList.add("js");
+  apply(stored());
+  dark.addEventListener("change", () => apply(stored()));
+  addEventListener("storage", () => apply(stored()));
+  document.addEventListener("DOMContentLoaded", () => apply(stored()));
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-theme-switch]")) return;
+    const next = choices[(choices.indexOf(stored()) + 1) % choices.length];
+    try {
+      localStorage.setItem("theme", next);
+    } catch {
+      // Private mode: the choice lasts as long as the page.
+    }
+    apply(next);
+  });
+})();
