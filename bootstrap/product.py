@@ -103,7 +103,7 @@ def _environ(addresses: Addresses) -> dict[str, str]:
             "SANDBOX_URL": addresses.sandbox,
             "GHL_REDIRECT_URI": f"{addresses.app}/app/callback/",
             "REFRESH_MARGIN_S": "60",
-            "REFRESH_JITTER_S": "60",
+            "REFRESH_JITTER_S": "120",
         }
     return environ
 

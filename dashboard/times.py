@@ -24,10 +24,10 @@ def span(delta: timedelta) -> str:
 
 
 def relative(moment: datetime, now: datetime) -> str:
-    """Return "just now", "4 min ago" or "in 21 h"."""
+    """Return "just now", "in a moment", "4 min ago" or "in 21 h"."""
     delta = moment - now
     if abs(delta) < JUST_NOW:
-        return "just now"
+        return "in a moment" if delta > timedelta() else "just now"
     return f"in {span(delta)}" if delta > timedelta() else f"{span(delta)} ago"
 
 

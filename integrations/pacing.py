@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 
 from integrations.health import Status
 
+# The schedule is looked at about every 30 s, and rings each minute.
+TICK_COMES_WITHIN = timedelta(seconds=120)
 BACKOFF_FIRST, BACKOFF_LONGEST = timedelta(seconds=30), timedelta(hours=1)
 RECONNECT_EVERY = timedelta(hours=1)
 PAUSE_PROBES = timedelta(hours=1), timedelta(hours=4), timedelta(days=1)
@@ -15,11 +17,13 @@ PAUSE_PROBES = timedelta(hours=1), timedelta(hours=4), timedelta(days=1)
 def next_renewal(
     now: datetime, expires_at: datetime, *, margin: timedelta, jitter: timedelta
 ) -> datetime:
-    """When a token that was just stored is renewed: before the margin, spread by the jitter.
+    """When a token that was just stored is renewed: before the margin, spread by the jitter, with
+    enough of it left for the tick to come round before the margin begins.
 
     Never in the first half of its life, so that short-lived tokens are not renewed on and on.
     """
-    spread = random.random() * jitter  # noqa: S311
+    least = min(TICK_COMES_WITHIN, jitter)
+    spread = least + random.random() * (jitter - least)  # noqa: S311
     return max(expires_at - margin - spread, now + (expires_at - now) / 2)
 
 

@@ -14,7 +14,7 @@ NOW = datetime(2026, 5, 3, 14, 2, 9, tzinfo=UTC)
     [
         (timedelta(seconds=0), "just now"),
         (timedelta(seconds=-9), "just now"),
-        (timedelta(seconds=9), "just now"),
+        (timedelta(seconds=9), "in a moment"),
         (timedelta(seconds=-10), "10 s ago"),
         (timedelta(seconds=45), "in 40 s"),
         (timedelta(minutes=-4, seconds=-30), "4 min ago"),
