@@ -93,9 +93,11 @@ def refresh_integration(
     trigger: str,
     caller: str = "",
     asked_at: datetime | None = None,
+    seen_generation: int | None = None,
     wait_s: float = 0,
 ) -> RefreshResult:
-    """Renew one install, or take the result of a renewal that ends after `asked_at`.
+    """Renew one install, or take the result of a renewal that ends after `asked_at`, or that put
+    other tokens in the place of the ones that the caller saw.
 
     So many callers that ask at the same time make one renewal, and get its token.
     Units: `wait_s` seconds to wait for a renewal that another one has begun; 0: do not wait.
@@ -105,10 +107,11 @@ def refresh_integration(
     give_up_at = time.monotonic() + wait_s
     while True:
         row = GoHighLevelIntegration.objects.without_secrets().get(pk=pk)
-        if row.renewed_at is not None and row.renewed_at >= asked_at:
-            return RefreshResult(Outcome.RENEWED, expires_at=row.expires_at)
         if row.status in OFF:
             return RefreshResult(Outcome.SKIPPED, cause=row.cause, expires_at=row.expires_at)
+        renewed = row.renewed_at is not None and row.renewed_at >= asked_at
+        if renewed or seen_generation not in (None, row.generation):
+            return RefreshResult(Outcome.RENEWED, expires_at=row.expires_at)
         if row.tried_at is not None and row.tried_at >= asked_at and row.failures:
             return RefreshResult(Outcome.FAILED, cause=row.cause, expires_at=row.expires_at)
         lease_id = _claim(row)

@@ -20,6 +20,7 @@ from integrations.refresh import CALL_S, refresh_integration
 LAST_USED_EVERY = timedelta(minutes=1)
 # A caller that asks does not wait for the whole back-off, but neither may it hammer HighLevel.
 TRY_AGAIN_AFTER = timedelta(seconds=30)
+ASK_PAUSED_AFTER = timedelta(minutes=15)
 RETRY_AFTER_S = 30
 
 
@@ -67,13 +68,20 @@ def get_access_token(pk: uuid.UUID, *, min_valid_for: timedelta, caller: str = "
     """
     now = timezone.now()
     row = GoHighLevelIntegration.objects.get(pk=pk)
-    _check_status(row)
+    may_resume = _may_resume(row, now)
+    if not may_resume:
+        _check_status(row)
     source = Source.STORED
-    if _too_short(row, now, min_valid_for):
+    if may_resume or _too_short(row, now, min_valid_for):
         source = Source.STALE
-        if _may_try(row, now, min_valid_for):
+        if may_resume or _may_try(row, now, min_valid_for):
             result = refresh_integration(
-                pk, trigger="api", caller=caller, asked_at=now, wait_s=CALL_S
+                pk,
+                trigger="api",
+                caller=caller,
+                asked_at=now,
+                seen_generation=row.generation,
+                wait_s=CALL_S,
             )
             row.refresh_from_db()
             _check_status(row)
@@ -86,6 +94,12 @@ def _check_status(row: GoHighLevelIntegration) -> None:
         raise NoToken("waiting_for_install", retry_after_s=RETRY_AFTER_S)
     if row.status != Status.ACTIVE:
         raise NoToken(_NO_TOKEN_CAUSES[Status(row.status)])
+
+
+def _may_resume(row: GoHighLevelIntegration, now: datetime) -> bool:
+    """A paused one is probed seldom by itself; a caller who waits for it may ask more often."""
+    rested = row.tried_at is None or row.tried_at <= now - ASK_PAUSED_AFTER
+    return row.status == Status.PAUSED and rested
 
 
 def _too_short(row: GoHighLevelIntegration, now: datetime, min_valid_for: timedelta) -> bool:

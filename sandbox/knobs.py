@@ -96,7 +96,9 @@ class Knobs:
         None, "Retry-After on 429 answers of the limits; none = no header"
     )
     latency_seconds: float = _knob(0, "every API answer comes this much later")
-    webhook_url: str = _knob("http://127.0.0.1:8000/app/webhook/", "where events go; empty = off")
+    webhook_url: str = _knob(
+        "http://127.0.0.1:8000/app/webhook/", "where events go; empty: they are held"
+    )
     app_url: str = _knob("http://127.0.0.1:8000", "the app, for links on the control page")
     signatures: Signatures = _knob("ed25519", "how events are signed, rightly or wrongly")
     retry_policy: Literal["any-non-2xx", "429-only", "none"] = _knob(

@@ -69,7 +69,7 @@ def test_the_sandbox_is_offered_where_there_is_one(
 
 def test_a_running_worker_is_one_quiet_line(staff_client: Client, make_install: Make) -> None:
     make_install(renew_at=timezone.now() + timedelta(minutes=3, seconds=30))
-    heartbeat.beat()
+    heartbeat.beat(heartbeat.WORKER)
     html = html_of(staff_client.get("/"))
     assert "Worker running · next renewal <time" in html and "in 3 min" in html
     assert 'role="alert"' not in html
@@ -77,7 +77,7 @@ def test_a_running_worker_is_one_quiet_line(staff_client: Client, make_install: 
 
 def test_a_standing_worker_is_a_banner_with_the_command(staff_client: Client, db: None) -> None:
     stopped = timezone.now() - heartbeat.STALE_AFTER
-    Heartbeat.objects.create(name=heartbeat.TICK, at=stopped)
+    Heartbeat.objects.create(name=heartbeat.WORKER, at=stopped)
     html = html_of(staff_client.get("/"))
     assert "The worker is not running: renewals stand still." in html
     assert "<code>python manage.py qcluster</code>" in html

@@ -4,6 +4,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -337,6 +338,19 @@ def test_get_token_says_try_later_when_nothing_valid_is_left(api, world, install
 def test_get_token_says_why_there_is_none(api, make_install, status, http_status, code):
     row = make_install(status=status)
     assert_error(api().get(f"/app/get-token/{row.pk}/"), http_status, code)
+
+
+def test_a_caller_finds_out_that_a_pause_is_over_sooner_than_the_probe(
+    api, world, install_location
+):
+    row = install_location()
+    world.pause(row.resource_id)
+    client = api()
+    client.post(f"/app/refresh/{row.pk}/")
+    world.resume(row.resource_id)
+    assert_error(client.get(f"/app/get-token/{row.pk}/"), 409, "paused_by_highlevel")
+    with time_machine.travel(timezone.now() + timedelta(minutes=16)):
+        assert client.get(f"/app/get-token/{row.pk}/").json()["source"] == "refreshed"
 
 
 def test_get_token_makes_few_queries(api, make_install, django_assert_num_queries):

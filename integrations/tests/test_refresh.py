@@ -59,6 +59,16 @@ def test_a_renewal_that_ended_after_the_asking_is_taken_as_the_own_one(world, in
     assert (world.max_uses(), len(world.token_uses())) == used
 
 
+def test_a_caller_that_saw_older_tokens_takes_the_newer_ones(world, install_location):
+    row = install_location()
+    renew(row)
+    later = timezone.now() + timedelta(seconds=1)
+    seen = renew(row, asked_at=later, seen_generation=row.generation)
+    assert seen.outcome is Outcome.RENEWED
+    row.refresh_from_db()
+    assert row.generation == 2
+
+
 def test_a_claimed_install_is_left_to_its_holder(world, install_location):
     row = install_location()
     soon = timezone.now() + timedelta(minutes=1)

@@ -24,7 +24,8 @@ class Command(BaseCommand):
         )
         parser.add_argument("--app-url", default="", help="the app, such as http://127.0.0.1:8000")
         parser.add_argument(
-            "--webhook-url", default="", help="where events go (default: /app/webhook/ of the app)"
+            "--webhook-url",
+            help="where events go (default: /app/webhook/ of the app); empty: they are held back",
         )
 
     def handle(self, *args: object, **options: Any) -> None:
@@ -52,11 +53,11 @@ def _open(state: str) -> World:
         ) from None
 
 
-def _point_at_app(world: World, app_url: str, webhook_url: str) -> None:
+def _point_at_app(world: World, app_url: str, webhook_url: str | None) -> None:
     app_url = app_url.rstrip("/")
     if app_url:
         world.set_knobs(app_url=app_url, webhook_url=f"{app_url}/app/webhook/")
-    if webhook_url:
+    if webhook_url is not None:  # "" holds the events back
         world.set_knobs(webhook_url=webhook_url)
 
 
