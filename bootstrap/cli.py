@@ -15,6 +15,7 @@ COMMANDS = {
     "format": (quality.format_code, "rewrite code and templates in the project's style"),
     "lock": (quality.lock, "pin requirements*.in into requirements*.txt, with hashes"),
     "bench": (quality.bench, "benchmarks, each against a floor"),
+    "compare": (quality.compare, "HighLevel's official SDKs beside the product"),
     "browser": (quality.browser, "make sure that Chromium is installed"),
 }
 

@@ -150,6 +150,11 @@ def lock() -> int:
     return 0
 
 
+def compare() -> int:
+    """Run HighLevel's official SDKs beside the product against the sandbox; needs Node.js."""
+    return 0 if succeeds([_dev_python(), "-m", "bench.sdk", *_arguments()]) else 1
+
+
 def bench() -> int:
     """Run the benchmarks; each compares itself with a floor."""
     return 0 if succeeds([_dev_python(), "-m", "pytest", "bench", "-s", *_arguments()]) else 1

@@ -1,0 +1,1 @@
+"""WhatReach and HighLevel's two official SDKs against the sandbox: docs/comparison.md."""
