@@ -6,6 +6,7 @@ import os
 import shlex
 import socket
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from bootstrap import installs
@@ -90,17 +91,25 @@ def check() -> int:
 
 def _gates(python: str) -> dict[str, tuple[Sequence[str], dict[str, str]]]:
     tool, manage = (python, "-m"), (python, "manage.py")
-    lint_imports = python.removesuffix("python") + "lint-imports"
     return {
         "ruff check": ((*tool, "ruff", "check"), {}),
         "ruff format": ((*tool, "ruff", "format", "--check"), {}),
         "mypy": ((*tool, "mypy"), {}),
-        "djlint": ((*tool, "djlint", "templates", "--lint", "--check", "--quiet"), {}),
-        "import-linter": ((lint_imports, "--no-logo"), {}),
+        "djlint": ((*tool, "djlint", "templates", "--lint", "--quiet"), {}),
+        "djade": ((_beside(python, "djade"), "--check", "--target-version=5.2", *_templates()), {}),
+        "import-linter": ((_beside(python, "lint-imports"), "--no-logo"), {}),
         "migrations": ((*manage, "makemigrations", "--check", "--dry-run"), TEST_SETTINGS),
         "deployment": ((*manage, "check", "--deploy", "--fail-level=WARNING"), PRODUCTION),
         "pip check": ((*tool, "pip", "check"), {}),
     }
+
+
+def _beside(python: str, tool: str) -> str:
+    return python.removesuffix("python") + tool
+
+
+def _templates() -> list[str]:
+    return sorted(str(path) for path in Path("templates").rglob("*.html"))
 
 
 def _passes(name: str, command: Sequence[str], environ: dict[str, str]) -> bool:
@@ -131,12 +140,9 @@ def browser() -> int:
 def format_code() -> int:
     """Rewrite code and templates; what only a person can mend is left to `make check`."""
     python = _dev_python()
-    for command in (
-        ["ruff", "check", "--fix-only", "--quiet"],
-        ["ruff", "format"],
-        ["djlint", "templates", "--reformat", "--quiet"],
-    ):
-        succeeds([python, "-m", *command])
+    for command in (["check", "--fix-only", "--quiet"], ["format"]):
+        succeeds([python, "-m", "ruff", *command])
+    succeeds([_beside(python, "djade"), "--target-version=5.2", *_templates()])
     return 0
 
 

@@ -20,6 +20,8 @@ class Command(BaseCommand):
             "--install", action="append", default=[], type=uuid.UUID, help="Limit to this install."
         )
 
-    def handle(self, *args: Any, name: str, scope: list[str], install: list[uuid.UUID], **_: Any) -> None:
+    def handle(
+        self, *args: Any, name: str, scope: list[str], install: list[uuid.UUID], **_: Any
+    ) -> None:
         _key, text = create_api_key(name, scopes=scope, installs=map(str, install))
         self.stdout.write(text)
