@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 
 PAGE_SIZE = 100
 FINISH_AGAIN_AFTER = timedelta(minutes=5)
-FINISH_BATCH = 20
 
 
 def missing_settings() -> list[str]:
@@ -109,15 +108,12 @@ def finish_install(pk: uuid.UUID) -> int:
     return found
 
 
-def finish_due() -> int:
-    """Finish the installs that are to be finished (again); return how many."""
+def unfinished(limit: int) -> list[uuid.UUID]:
+    """Return which installs are to be finished (again), the longest waiting first."""
     due = GoHighLevelIntegration.objects.filter(
         finish_at__lte=timezone.now(), status=Status.ACTIVE
     ).order_by("finish_at")
-    ids = list(due.values_list("pk", flat=True)[:FINISH_BATCH])
-    for pk in ids:
-        finish_install(pk)
-    return len(ids)
+    return list(due.values_list("pk", flat=True)[:limit])
 
 
 def adopt_locations(agency: GoHighLevelIntegration) -> int:

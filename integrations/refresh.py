@@ -342,7 +342,7 @@ class _Renewal:
         """Store the pair over the generation that it came from, whoever holds the lease by now: an
         answer from HighLevel counts, unless a reinstall or an uninstall came in between."""
         columns = token_columns(self.row, tokens, client_id=self.client.client_id, sent_at=sent_at)
-        if self.row.status == Status.WAITING and not self.row.name:
+        if self.row.status == Status.WAITING:
             columns["finish_at"] = columns["renewed_at"]
         stored = persistently(
             lambda: (

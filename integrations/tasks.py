@@ -35,7 +35,7 @@ def tick() -> dict[str, int]:
     """Renew whatever is due, the longest overdue first; what is left rings for the next tick."""
     heartbeat.beat(heartbeat.WORKER)
     journal.close_cut_off(LEASE)
-    install.finish_due()
+    bulk.side_by_side(install.finish_install, install.unfinished(TICK_BATCH))
     must_stop = _budget()
     outcomes: Counter[Outcome] = Counter()
     while ids := _due_ids():
