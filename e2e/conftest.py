@@ -42,6 +42,7 @@ class Product:
     url: str
     sandbox_url: str
     password: str
+    environ: dict[str, str]
 
     def control(self, call: str, **values: Any) -> dict[str, Any]:
         """Make a call of the sandbox's control API; return its JSON answer."""
@@ -87,7 +88,14 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         supervisor.start(Program("worker", qcluster, environ))
         _wait_for(supervisor, port, "/healthz", "The web server")
         # The session is bound to one name of the host: the one that HighLevel sends people back to.
-        yield Product(f"http://localhost:{port}", f"http://127.0.0.1:{sandbox_port}", password)
+        url, sandbox_url = f"http://localhost:{port}", f"http://127.0.0.1:{sandbox_port}"
+        yield Product(url, sandbox_url, password, environ)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_accounts(product: Product) -> None:
+    """Each file of journeys begins with no account, whatever the ones before it installed."""
+    _manage(product.environ, "shell", "-c", "from dashboard import demo; demo.remove()")
 
 
 def _environ(folder: Path, port: int, sandbox_port: int) -> dict[str, str]:
