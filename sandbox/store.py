@@ -84,6 +84,13 @@ class Store:
         )
         self._db.row_factory = sqlite3.Row
         self._depth = 0
+        try:
+            self._prepare()
+        except sqlite3.Error:
+            self._db.close()
+            raise
+
+    def _prepare(self) -> None:
         # One process owns the file: a second one gets "database is locked".
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         # The state must outlive the process, not a power cut: no fsync for each token call.

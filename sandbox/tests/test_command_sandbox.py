@@ -120,7 +120,7 @@ def test_events_are_sent_by_a_thread_as_soon_as_there_are_any(server: SandboxSer
 
 def _start(*options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "manage.py", "sandbox", *options]
-    environ = {"DJANGO_SETTINGS_MODULE": "config.settings_test", "PYTHONWARNINGS": "error"}
+    environ = {"DJANGO_SETTINGS_MODULE": "config.settings_test"}
     return subprocess.Popen(
         command,
         cwd=ROOT,
