@@ -12,7 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from dashboard import account, demo
+from dashboard import account, demo, jobs
 from dashboard.filters import InstallFilter
 from dashboard.htmx import (
     HtmxRequest,
@@ -27,7 +27,8 @@ from dashboard.links import install_link
 from dashboard.summary import TILES, summarise, worst_first
 from dashboard.tables import PER_PAGE, install_table
 from dashboard.worker import read_worker
-from integrations.models import GoHighLevelIntegration
+from integrations import bulk
+from integrations.models import GoHighLevelIntegration, RenewalJob
 from integrations.refresh import request_refresh
 
 MOST_ATTENTION = 8
@@ -107,6 +108,46 @@ def install_bulk_refresh(request: HtmxRequest) -> HttpResponse:
     return toast(announce_change(HttpResponse(status=204)), text, "blue")
 
 
+@require_safe
+@staff_page
+def job_list(request: HtmxRequest) -> HttpResponse:
+    now = timezone.now()
+    due = GoHighLevelIntegration.objects.needing_refresh(now).count()
+    context = {"now": now, "jobs": jobs.newest_jobs(), "due": due}
+    return render(request, "dashboard/job_list.html", context)
+
+
+@require_safe
+@staff_page
+def job_detail(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
+    return render(request, "dashboard/job_detail.html", _job_context(pk))
+
+
+@require_safe
+@staff_page
+def live_job(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
+    return panel(request, "dashboard/_job_panel.html", _job_context(pk))
+
+
+@require_POST
+@staff_page
+def job_create(request: HtmxRequest) -> HttpResponse:
+    """Hand all that need a renewal to the worker, and show how it goes."""
+    needing = GoHighLevelIntegration.objects.needing_refresh(timezone.now())
+    ids = needing.values_list("pk", flat=True)
+    job = bulk.create_job(ids.iterator(), caller=request.user.get_username())
+    bulk.hand_to_worker(job)
+    return redirect("dashboard:job-detail", pk=job.pk)
+
+
+@require_POST
+@staff_page
+def job_cancel(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
+    left = bulk.cancel(get_object_or_404(RenewalJob, pk=pk))
+    messages.info(request, f"Stopped. {left} left as they were.")
+    return redirect("dashboard:job-detail", pk=pk)
+
+
 @require_POST
 @staff_page
 def demo_data_remove(request: HtmxRequest) -> HttpResponse:
@@ -160,6 +201,11 @@ def _detail_context(request: HtmxRequest, install: GoHighLevelIntegration) -> di
         "progress": account.progress(install),
         "runway": account.runway(install),
     }
+
+
+def _job_context(pk: uuid.UUID) -> dict[str, Any]:
+    job = get_object_or_404(RenewalJob, pk=pk)
+    return {"now": timezone.now(), **jobs.context(job)}
 
 
 def _install(pk: uuid.UUID) -> GoHighLevelIntegration:

@@ -334,6 +334,10 @@ class RenewalJobItem(models.Model):
     def __str__(self) -> str:
         return f"{self.integration_id} {self.get_outcome_display()}"
 
+    @property
+    def cause_info(self) -> Cause | None:
+        return CAUSES.get(self.cause)
+
 
 class RefreshAttempt(models.Model):
     """One renewal, written before HighLevel is called. One without an end was cut off.

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from integrations import bulk
+from integrations.health import Status
+from integrations.models import GoHighLevelIntegration, RenewalJob, RenewalJobItem
+
+pytestmark = pytest.mark.django_db
+JOBS = reverse("dashboard:job-list")
+
+
+@pytest.fixture
+def job(world, install_location):
+    """Three installs: one renewed, one that HighLevel refused, one still open."""
+    fine, refused, waiting = (install_location() for _ in range(3))
+    world.refuse(refused.resource_id)
+    job = bulk.create_job([fine.pk, refused.pk, waiting.pk], caller="sam")
+    bulk.run_batch(job, [fine.pk, refused.pk])
+    return job
+
+
+def page(client, name, job, **headers):
+    return client.get(reverse(f"dashboard:{name}", args=[job.pk]), headers=headers)
+
+
+def test_it_shows_how_far_a_job_is_and_what_was_not_renewed(staff_client, job):
+    html = page(staff_client, "job-detail", job).content.decode()
+    assert "2 of 3 done" in html
+    assert "Needs reconnect" in html
+    assert html.index("Failed") < html.index("Waiting")
+
+
+def test_the_live_part_is_a_fragment_and_silent_while_nothing_changes(staff_client, job):
+    first = page(staff_client, "live-job", job)
+    assert "<html" not in first.content.decode()
+    assert f'id="job-{job.pk}"' in first.content.decode()
+    version = first["X-Panel-Version"]
+    assert page(staff_client, "live-job", job, **{"X-Panel-Version": version}).status_code == 204
+
+
+def test_stopping_a_job_leaves_the_rest_as_it_is(staff_client, job):
+    answer = staff_client.post(reverse("dashboard:job-cancel", args=[job.pk]), follow=True)
+    html = answer.content.decode()
+    assert "1 left as they were" in html
+    assert "1 of 3 renewed" in html
+    assert job.items.filter(outcome=RenewalJobItem.CANCELLED).count() == 1
+
+
+def test_what_is_due_is_handed_to_the_worker_with_one_click(staff_client, make_install):
+    due = make_install(renew_at=timezone.now() - timedelta(minutes=1))
+    make_install()
+    make_install(status=Status.UNINSTALLED, renew_at=None)
+    assert "Refresh 1 due" in staff_client.get(JOBS).content.decode()
+    answer = staff_client.post(reverse("dashboard:job-create"))
+    job = RenewalJob.objects.get()
+    assert answer["Location"] == reverse("dashboard:job-detail", args=[job.pk])
+    assert [item.integration_id for item in job.items.all()] == [due.pk]
+    assert job.caller == "sam"
+    assert OrmQ.objects.get().task["func"] == "integrations.tasks.renew_batch"
+
+
+def test_the_list_shows_the_jobs_newest_first(staff_client, make_install):
+    assert "None yet" in staff_client.get(JOBS).content.decode()
+    bulk.create_job([make_install().pk], caller="billing")
+    html = staff_client.get(JOBS).content.decode()
+    assert "1 account" in html
+    assert "billing" in html
+
+
+def test_a_job_page_makes_the_same_queries_for_few_and_many_items(
+    staff_client, make_install, django_assert_max_num_queries
+):
+    rows = [make_install() for _ in range(30)]
+    job = bulk.create_job([row.pk for row in rows], caller="sam")
+    with django_assert_max_num_queries(6):  # session, user, job, counts, items, demo data
+        assert page(staff_client, "job-detail", job).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["job-detail", "live-job"])
+def test_an_unknown_job_is_not_found(staff_client, name):
+    unsaved = RenewalJob()
+    assert page(staff_client, name, unsaved).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["job-cancel"])
+def test_actions_are_posts(staff_client, job, name):
+    assert page(staff_client, name, job).status_code == 405
+    assert staff_client.get(reverse("dashboard:job-create")).status_code == 405
+
+
+def test_outsiders_are_sent_to_sign_in(client, job):
+    for name in ("job-detail", "live-job"):
+        assert page(client, name, job)["Location"].startswith("/accounts/login/")
+    client.post(reverse("dashboard:job-create"))
+    assert GoHighLevelIntegration.objects.count() == 3
+    assert RenewalJob.objects.count() == 1
