@@ -79,6 +79,15 @@ class RefreshResult:
         return self.outcome is Outcome.RENEWED
 
 
+@dataclass(frozen=True)
+class Ask:
+    """A wish for tokens newer than `asked_at`, or than those of `seen_generation`."""
+
+    pk: uuid.UUID
+    asked_at: datetime
+    seen_generation: int | None
+
+
 class CannotMint(HighLevelError):
     """There is no agency token to mint with, or HighLevel will not mint."""
 
@@ -103,22 +112,15 @@ def refresh_integration(
     Units: `wait_s` seconds to wait for a renewal that another one has begun; 0: do not wait.
     Errors: GoHighLevelIntegration.DoesNotExist. HighLevel's errors are in the result.
     """
-    asked_at = asked_at or timezone.now()
+    ask = Ask(pk, asked_at or timezone.now(), seen_generation)
     give_up_at = time.monotonic() + wait_s
     while True:
-        row = GoHighLevelIntegration.objects.without_secrets().get(pk=pk)
-        if row.status in OFF:
-            return RefreshResult(Outcome.SKIPPED, cause=row.cause, expires_at=row.expires_at)
-        renewed = row.renewed_at is not None and row.renewed_at >= asked_at
-        if renewed or seen_generation not in (None, row.generation):
-            return RefreshResult(Outcome.RENEWED, expires_at=row.expires_at)
-        if row.tried_at is not None and row.tried_at >= asked_at and row.failures:
-            return RefreshResult(Outcome.FAILED, cause=row.cause, expires_at=row.expires_at)
-        lease_id = _claim(row)
+        lease_id = _claim(ask)
         if lease_id is not None:
             return _Renewal(pk, lease_id, trigger=trigger, caller=caller).run()
-        if time.monotonic() >= give_up_at:
-            return RefreshResult(Outcome.BUSY, cause=row.cause, expires_at=row.expires_at)
+        result = _result_for(ask)
+        if result.outcome is not Outcome.BUSY or time.monotonic() >= give_up_at:
+            return result
         time.sleep(WAITING_PAUSE_S)
 
 
@@ -136,20 +138,45 @@ def call_with_token(row: GoHighLevelIntegration, call: Callable[[str], T]) -> T:
         return call(row.open_access_token())
 
 
-def _claim(row: GoHighLevelIntegration) -> uuid.UUID | None:
-    """Take the install for ourselves if it is free and still as we saw it.
+def _claim(ask: Ask) -> uuid.UUID | None:
+    """Take the install for ourselves if nobody has it and nobody has done it since the asking.
 
     The database's clock decides: several hosts need not agree on the time. renew_at moves to the
     end of the lease, so that the tick finds the install if we die with it in our hands.
     """
     lease_id = uuid.uuid4()
     free = Q(lease_until=None) | Q(lease_until__lt=Now())
+    not_renewed = Q(renewed_at=None) | Q(renewed_at__lt=ask.asked_at)
+    not_tried = Q(failures=0) | Q(tried_at=None) | Q(tried_at__lt=ask.asked_at)
+    as_seen = Q() if ask.seen_generation is None else Q(generation=ask.seen_generation)
     won = (
         GoHighLevelIntegration.objects.renewable()
-        .filter(free, pk=row.pk, generation=row.generation, failures=row.failures)
+        .filter(free, not_renewed, not_tried, as_seen, pk=ask.pk)
         .update(lease_id=lease_id, lease_until=Now() + LEASE, renew_at=Now() + LEASE)
     )
     return lease_id if won else None
+
+
+def _result_for(ask: Ask) -> RefreshResult:
+    """What came of the install since the asking, when it was not ours to claim; BUSY: nothing yet.
+
+    Errors: GoHighLevelIntegration.DoesNotExist.
+    """
+    row = GoHighLevelIntegration.objects.without_secrets().get(pk=ask.pk)
+    if row.status in OFF:
+        outcome = Outcome.SKIPPED
+    elif (
+        row.renewed_at is not None
+        and row.renewed_at >= ask.asked_at
+        or ask.seen_generation not in (None, row.generation)
+    ):
+        outcome = Outcome.RENEWED
+    elif row.failures and row.tried_at is not None and row.tried_at >= ask.asked_at:
+        outcome = Outcome.FAILED
+    else:
+        outcome = Outcome.BUSY
+    cause = "" if outcome is Outcome.RENEWED else row.cause
+    return RefreshResult(outcome, cause=cause, expires_at=row.expires_at)
 
 
 class _Renewal:

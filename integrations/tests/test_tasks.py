@@ -73,6 +73,12 @@ def test_a_batch_that_runs_out_of_time_leaves_the_rest_to_another(
     assert (job.progress().renewed, job.progress().is_finished) == (2, True)
 
 
+def test_threads_share_the_work_and_results_keep_the_order_of_the_things(settings):
+    settings.RENEWAL_THREADS = 4
+    assert bulk.side_by_side(lambda number: number * 2, range(50)) == list(range(0, 100, 2))
+    assert bulk.side_by_side(str, []) == []
+
+
 def test_a_batch_that_runs_twice_renews_once(world, install_location):
     row = install_location()
     job = bulk.create_job([row.pk], caller="test")
@@ -106,14 +112,20 @@ def test_a_job_tells_what_came_of_each_install(world, install_location):
     assert job.items.get(outcome="failed").cause == "refused"
 
 
-def test_an_item_cancelled_after_its_batch_was_read_is_left_alone(world, install_location):
-    row = install_location()
-    job = bulk.create_job([row.pk], caller="test")
-    item = job.items.get()
-    bulk.cancel(job)
-    bulk._renew_item(item, since=job.created_at, caller="test")
-    row.refresh_from_db()
-    assert row.generation == 1
+def test_a_job_cancelled_in_the_middle_of_a_batch_stops_there(world, install_location, monkeypatch):
+    monkeypatch.setattr(bulk, "LOOK_EVERY_S", 0)
+    rows = [install_location() for _ in range(3)]
+    job = bulk.create_job([row.pk for row in rows], caller="test")
+    refresh = bulk.refresh_integration
+
+    def cancelled_meanwhile(pk, **options):
+        bulk.cancel(job)
+        return refresh(pk, **options)
+
+    monkeypatch.setattr(bulk, "refresh_integration", cancelled_meanwhile)
+    assert not bulk.run_batch(job, [row.pk for row in rows])
+    progress = job.progress()
+    assert (progress.renewed, progress.cancelled, progress.is_finished) == (1, 2, True)
 
 
 def test_a_tick_is_a_sign_of_life():

@@ -1,0 +1,326 @@
+"""The worker as it runs in production: `manage.py qcluster`, a cluster of real processes.
+
+Each cluster has a process group of its own. To end it, its first process alone is signalled; what
+is left of the group afterwards is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import requests
+from django.conf import settings as django_settings
+from django_q.models import OrmQ, Schedule
+from django_q.scheduler import scheduler
+from django_q.tasks import async_task
+
+from integrations import heartbeat
+from integrations.models import GoHighLevelIntegration, RefreshAttempt
+from integrations.refresh import request_refresh
+from integrations.schedules import TICK
+from integrations.tests.test_crash import assert_healed, let_the_lease_end, sub_account
+from integrations.tests.test_race import database_url
+
+ROOT = Path(__file__).resolve().parents[2]
+# The parent, its sentinel, two workers, the monitor and the pusher.
+CLUSTER_SIZE = 6
+
+real_processes = pytest.mark.django_db(transaction=True)
+
+
+def until(done: Callable[[], Any], *, what: str, at_most_s: float = 30) -> Any:
+    """Return the first true result of `done`, asked again and again."""
+    give_up_at = time.monotonic() + at_most_s
+    while not (result := done()):
+        assert time.monotonic() < give_up_at, f"not within {at_most_s} s: {what}"
+        time.sleep(0.05)
+    return result
+
+
+class Group:
+    """A program and all that it started, in a process group of their own."""
+
+    def __init__(self, *command: str, environ: dict[str, str]) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings_test"} | environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def members(self) -> list[int]:
+        """The ids of its processes; those that have ended and wait to be reaped do not count."""
+        members = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                # "1234 (a name) S 1 1234 …": id, name, state, parent, group
+                state, _parent, group = stat.read_text().rpartition(") ")[2].split()[:3]
+                if int(group) == self.process.pid and state not in "ZX":
+                    members.append(int(stat.parent.name))
+        return members
+
+    def end(self) -> None:
+        """Ask the first process to end; it must take all others with it."""
+        self.process.terminate()
+        assert self.process.wait(timeout=30) == 0
+        assert self.members() == []
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout=10)
+        until(lambda: not self.members(), what="every process of the group is gone")
+
+
+@contextmanager
+def group(*command: str, environ: dict[str, str]) -> Iterator[Group]:
+    started = Group(*command, environ=environ)
+    try:
+        yield started
+    finally:
+        started.kill()
+
+
+@pytest.fixture
+def cluster(sandbox):
+    """Return a context that runs a worker's cluster on the test's database."""
+    environ = {"DATABASE_URL": database_url(), "GHL_API_BASE_URL": sandbox.url}
+    return lambda: group("manage.py", "qcluster", environ=environ)
+
+
+def is_in_flight(sandbox) -> bool:
+    """Whether HighLevel has taken a refresh token; with its latency the answer is on its way."""
+    return any(token["accepted"] for token in sandbox.token_uses())
+
+
+def generation(row: GoHighLevelIntegration) -> int:
+    return GoHighLevelIntegration.objects.values_list("generation", flat=True).get(pk=row.pk)
+
+
+def click(row: GoHighLevelIntegration) -> None:
+    assert request_refresh(row.pk, trigger="dashboard", caller="sam")
+
+
+@real_processes
+def test_the_worker_renews_what_was_clicked(sandbox, cluster):
+    row = sandbox.install(bulk=False)
+    with cluster():
+        click(row)
+        until(lambda: generation(row) == 2, what="the renewal is stored")
+    attempt = RefreshAttempt.objects.get()
+    assert (attempt.trigger, attempt.caller) == ("dashboard", "sam")
+
+
+@real_processes
+def test_a_scheduled_tick_shows_that_worker_and_scheduler_live(sandbox, cluster):
+    scheduler()  # what the cluster's sentinel does about every 30 s
+    with cluster():
+        for name in (heartbeat.WORKER, heartbeat.SCHEDULER):
+            until(lambda name=name: heartbeat.read(name), what=f"a sign of life of the {name}")
+
+
+@real_processes
+def test_sigterm_lets_a_renewal_in_flight_end_and_leaves_no_process(sandbox, cluster):
+    row = sandbox.install(bulk=False)
+    sandbox.post("knobs", latency_seconds=2, refresh_grace_seconds=0)
+    with cluster() as worker:
+        click(row)
+        until(lambda: is_in_flight(sandbox), what="the renewal is on its way")
+        worker.end()
+    row.refresh_from_db()
+    assert (row.generation, row.sent_at) == (2, None)
+    assert max(token["uses"] for token in sandbox.token_uses()) == 1
+
+
+@real_processes
+def test_another_worker_heals_what_kill_9_cut_off(sandbox, cluster):
+    sandbox.post("knobs", refresh_grace_seconds=0)
+    row = sub_account(sandbox, agency=True)
+    OrmQ.objects.all().delete()
+    sandbox.post("knobs", latency_seconds=2)
+    with cluster() as worker:
+        click(row)
+        until(lambda: is_in_flight(sandbox), what="the renewal is on its way")
+        worker.kill()
+    assert generation(row) == 1
+    sandbox.post("knobs", latency_seconds=0)
+    let_the_lease_end(sent_ago=timedelta(minutes=5))
+    async_task("integrations.tasks.tick")
+    with cluster() as another:
+        until(lambda: generation(row) == 2, what="the install is healed")
+        another.end()
+    assert_healed(row, 1)
+    assert max(token["accepted"] for token in sandbox.token_uses()) == 1
+
+
+@real_processes
+def test_two_workers_that_start_at_once_restore_each_schedule_once(cluster):
+    Schedule.objects.all().delete()
+    with cluster() as one, cluster() as other:
+        for worker in (one, other):
+            until(
+                lambda worker=worker: len(worker.members()) == CLUSTER_SIZE,
+                what="all processes of the cluster run",
+            )
+        one.end()
+        other.end()
+    counted = Counter(Schedule.objects.values_list("name", flat=True))
+    assert counted[TICK] == 1
+    assert set(counted.values()) == {1}
+
+
+# --- A database that is restarted, which this test may not do to the suite's own ---
+
+SETUP = """
+import sys, django
+django.setup()
+from django.core.management import call_command
+from access.keys import create_api_key
+from access.models import Scope
+from integrations.install import install_from_code
+call_command("migrate", verbosity=0)
+rows = [install_from_code(code) for code in sys.argv[1:]]
+print(create_api_key("billing", scopes=Scope.values)[1], rows[0].pk)
+"""
+
+
+class PrivateServer:
+    """A PostgreSQL server of our own in a temporary folder, run by the user postgres."""
+
+    def __init__(self, folder: Path) -> None:
+        self._data = folder / "data"
+        self._bin = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self._port = server.getsockname()[1]
+        self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres")
+        self.url = f"postgres://postgres@127.0.0.1:{self._port}/postgres"
+
+    def start(self) -> None:
+        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+        self._run("pg_ctl", "start", "--wait", "--silent", f"--log={self._data}.log", "-o", options)
+
+    def stop(self, *, check: bool = True) -> None:
+        self._run("pg_ctl", "stop", "--wait", "--silent", "--mode=fast", check=check)
+
+    def _run(self, program: str, *arguments: str, check: bool = True) -> None:
+        command = [str(self._bin / program), f"--pgdata={self._data}", *arguments]
+        user = "postgres" if os.geteuid() == 0 else None
+        subprocess.run(command, user=user, cwd="/", stdout=subprocess.DEVNULL, check=check)
+
+
+@pytest.fixture
+def server() -> Iterator[PrivateServer]:
+    with TemporaryDirectory(prefix="whatreach-postgresql-") as folder:
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres")
+        server = PrivateServer(Path(folder))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop(check=False)
+
+
+class Web:
+    """The web server's JSON API as a caller sees it."""
+
+    def __init__(self, key: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.port = str(listener.getsockname()[1])
+        self._key = key
+
+    def status(self, path: str) -> int:
+        """Return the answer's status, 0 when nobody listens."""
+        try:
+            return self._call("GET", path).status_code
+        except requests.ConnectionError:
+            return 0
+
+    def json(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        response = self._call(method, path, json=body or None)
+        assert response.ok, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def _call(self, method: str, path: str, **request: Any) -> requests.Response:
+        headers = {"Authorization": f"Bearer {self._key}"}
+        url = f"http://127.0.0.1:{self.port}{path}"
+        return requests.request(method, url, headers=headers, timeout=20, **request)
+
+
+@pytest.mark.skipif(
+    not django_settings.DATABASES["default"]["ENGINE"].endswith("postgresql"),
+    reason="part of the run on PostgreSQL",
+)
+@pytest.mark.parametrize("away_s", [float(os.environ.get("DATABASE_AWAY_S", "10"))])
+def test_web_and_worker_survive_a_restart_of_the_database(sandbox, server, away_s):
+    environ = {"DATABASE_URL": server.url, "GHL_API_BASE_URL": sandbox.url, "WEB_WORKERS": "1"}
+    agency = sandbox.post("agencies", name="Northwind", locations=9)
+    codes = [
+        sandbox.post(
+            "install",
+            company_id=agency["id"],
+            location_ids=[location["id"]],
+            bulk=False,
+            redirect_uri=django_settings.GHL_REDIRECT_URI,
+        )["code"]
+        for location in agency["locations"]
+    ]
+    prepared = subprocess.run(
+        [sys.executable, "-c", SETUP, *codes],
+        cwd=ROOT,
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings_test"} | environ,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    key, pk = prepared.stdout.split()
+    web = Web(key)
+    token = f"/app/get-token/{pk}/"
+    gunicorn = ["-m", "gunicorn", "config.wsgi", "-c", "gunicorn.conf.py"]
+    with (
+        group(*gunicorn, environ=environ | {"PORT": web.port}) as web_group,
+        group("manage.py", "qcluster", environ=environ) as worker,
+    ):
+        until(lambda: web.status(token) == 200, what="the web server hands tokens out")
+        renew_all(web)
+
+        server.stop()
+        back_at = time.monotonic() + away_s
+        assert web.status(token) in (500, 503)
+        until(lambda: time.monotonic() > back_at, what="the time is over", at_most_s=away_s + 1)
+        assert web.status("/healthz") == 200
+        assert web.status("/readyz") == 503
+        server.start()
+
+        until(lambda: web.status(token) == 200, what="the web server hands tokens out again")
+        renew_all(web)
+        assert web_group.process.poll() is None
+        assert worker.process.poll() is None
+
+
+def renew_all(web: Web) -> None:
+    """A bulk renewal that is too large for the web server: the worker does it."""
+    job = web.json("POST", "/app/bulk-refresh/", force=True)["job"]
+
+    def is_finished() -> bool:
+        return bool(web.json("GET", f"/app/jobs/{job}/")["finished"])
+
+    until(is_finished, what="the worker has done the job", at_most_s=60)
+    assert web.json("GET", f"/app/jobs/{job}/")["refreshed_count"] == 9
