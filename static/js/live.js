@@ -107,12 +107,9 @@
       if (event.detail.verb === "post") lastAction = Date.now();
     }
   });
-  document.body.addEventListener("htmx:beforeSwap", (event) => {
-    if (event.detail.requestConfig.elt.matches("[data-panel]")) {
-      version = event.detail.xhr.getResponseHeader(VERSION) || version;
-    } else {
-      version = null;
-    }
+  document.body.addEventListener("htmx:afterSwap", (event) => {
+    const isPanel = event.detail.requestConfig.elt.matches("[data-panel]");
+    version = isPanel ? event.detail.xhr.getResponseHeader(VERSION) : null;
   });
   document.body.addEventListener("htmx:afterRequest", (event) => {
     const { xhr, elt, successful } = event.detail;
