@@ -17,9 +17,17 @@ def beat(name: str) -> None:
     Heartbeat.objects.update_or_create(name=name, defaults={"at": timezone.now()})
 
 
-def read(name: str = WORKER) -> datetime | None:
-    """Return when the worker or the scheduler last showed itself; None when it never did."""
-    return Heartbeat.objects.filter(name=name).values_list("at", flat=True).first()
+def read_all() -> dict[str, datetime]:
+    """Return when each of them last showed itself."""
+    return dict(Heartbeat.objects.values_list("name", "at"))
+
+
+def read() -> datetime | None:
+    """Return since when not both have shown themselves; None when neither ever did.
+
+    A worker whose scheduler stands still renews nothing by itself, so the older sign counts.
+    """
+    return min(read_all().values(), default=None)
 
 
 def is_alive(last: datetime | None, now: datetime) -> bool:

@@ -177,6 +177,9 @@ class GoHighLevelIntegration(models.Model):
             models.Index(fields=["renew_at"], name="install_due"),
             # install.py: WHERE finish_at <= now
             models.Index(fields=["finish_at"], name="install_unfinished"),
+            # refresh.py: has another one of the same client id been renewed since?
+            # dashboard/demo.py: is there any of the demo's client id?
+            models.Index(fields=["client_id", "renewed_at"], name="install_client"),
             # install.py: the sub-accounts of an agency, and those of them that wait
             models.Index(fields=["company_id", "status"], name="install_agency"),
             # dashboard: sorted by name, searched by its beginning

@@ -383,6 +383,8 @@ class _Renewal:
         persistently(lambda: attempt.save(update_fields=["outcome", "trace_id", "ended_at"]))
         if not stored:
             return RefreshResult(Outcome.SKIPPED, expires_at=self.row.expires_at)
+        if self.row.status == Status.WAITING and not self.row.name:
+            async_task("integrations.tasks.finish_install", str(self.row.pk))
         if self.row.is_agency and (self.row.failures or self.row.status != Status.ACTIVE):
             GoHighLevelIntegration.objects.wake_sub_accounts(
                 self.row.resource_id, columns["renewed_at"]

@@ -90,10 +90,15 @@ class Weather(SandboxAdapter):
         self.struck[fault] += 1
         self.world.fault(fault, **({"retry_after": 90} if fault == "429" else {}))
         if fault in LOST:
-            body = request.body or ""
-            fields = parse_qs(body if isinstance(body, str) else body.decode())
-            if "refresh_token" in fields:
-                self.lost[self.world.tokens.resource_of(fields["refresh_token"][0])] += 1
+            self._note_loss(request.body or "")
+
+    def _note_loss(self, body: str | bytes) -> None:
+        fields = parse_qs(body if isinstance(body, str) else body.decode())
+        if "refresh_token" in fields:
+            resource_id = self.world.tokens.resource_of(fields["refresh_token"][0])
+            # A paused one is told so, and its token is not spent.
+            if self.world.people.is_active(*self.world.people.place(resource_id)):
+                self.lost[resource_id] += 1
 
 
 class Month:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -137,9 +138,16 @@ def test_a_tick_is_a_sign_of_life():
 
 def test_only_a_scheduled_tick_is_a_sign_of_life_of_the_scheduler():
     tasks.tick()
-    assert heartbeat.read(heartbeat.SCHEDULER) is None
+    assert set(heartbeat.read_all()) == {heartbeat.WORKER}
     tasks.scheduled_tick()
-    assert heartbeat.is_alive(heartbeat.read(heartbeat.SCHEDULER), timezone.now())
+    assert set(heartbeat.read_all()) == {heartbeat.WORKER, heartbeat.SCHEDULER}
+
+
+def test_a_scheduler_that_stands_still_beside_a_living_worker_is_seen():
+    tasks.scheduled_tick()
+    with time_machine.travel(timezone.now() + timedelta(minutes=5)):
+        tasks.tick()
+        assert not heartbeat.is_alive(heartbeat.read(), timezone.now())
 
 
 def test_one_click_shows_refreshing_until_the_task_is_done(world, install_location):
