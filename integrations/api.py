@@ -7,6 +7,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
+from django.db import InterfaceError, OperationalError
 from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 # So many are renewed side by side while the caller waits; more become a job of the worker.
 INLINE_LIMIT = 8
 LIST_LIMIT = 500
+DATABASE_RETRY_AFTER_S = 5
 
 # Half a day: no token lives much longer than one.
 MinValidFor = Annotated[int, Query(ge=0, le=43_200)]
@@ -426,6 +428,13 @@ def _on_invalid(request: HttpRequest, error: ValidationError) -> JsonResponse:
 @api.exception_handler(HttpError)
 def _on_http_error(request: HttpRequest, error: HttpError) -> JsonResponse:
     return json_error("invalid_input", error.status_code, details=error.message)
+
+
+@api.exception_handler(OperationalError)
+@api.exception_handler(InterfaceError)
+def _on_database_away(request: HttpRequest, error: Exception) -> JsonResponse:
+    logger.error("The database does not answer: %s %s", request.method, request.path_info)
+    return json_error("database_unavailable", 503, retry_after_s=DATABASE_RETRY_AFTER_S)
 
 
 @api.exception_handler(Exception)

@@ -273,6 +273,13 @@ _CATALOGUE = [
         WhoActs.HIGHLEVEL,
     ),
     Cause(
+        "database_unavailable",
+        "The database does not answer",
+        "WhatReach's own database does not answer at the moment.",
+        "Nothing was done. Ask again in a moment.",
+        WhoActs.OPERATOR,
+    ),
+    Cause(
         "internal_error",
         "A fault on our side",
         "WhatReach has a fault. It is in the log; nothing was lost.",

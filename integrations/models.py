@@ -16,6 +16,15 @@ from integrations.causes import CAUSES, Cause
 from integrations.crypto import keyring
 from integrations.health import OFF, REQUEST_SHOWN_FOR, Facts, State, Status
 
+# Faults that strike all installs alike: what ends them for one ends them for the others too.
+PASSING_CAUSES = (
+    "not_reached",
+    "no_answer",
+    "server_error",
+    "unreadable_answer",
+    "our_credentials",
+    "our_request",
+)
 COMPANY, LOCATION = "Company", "Location"  # HighLevel's own words for userType
 
 
@@ -60,6 +69,14 @@ class IntegrationQuerySet(models.QuerySet["GoHighLevelIntegration"]):
             status__in=(Status.WAITING, Status.REFUSED, Status.DAMAGED),
         )
         return helpless.update(renew_at=now, failures=0)
+
+    def wake_after_outage(self, now: datetime) -> int:
+        """Make those due that failed for a fault which has just passed for another one; return
+        how many there are. One that was tried within the last minute is left to its pause."""
+        waiting = self.filter(
+            cause__in=PASSING_CAUSES, renew_at__gt=now, tried_at__lte=now - timedelta(minutes=1)
+        )
+        return waiting.filter(status__in=(Status.ACTIVE, Status.WAITING)).update(renew_at=now)
 
     def in_state(self, state: str, now: datetime) -> IntegrationQuerySet:
         return self.annotate(state_now=state_expression(now)).filter(state_now=state)
@@ -180,6 +197,8 @@ class GoHighLevelIntegration(models.Model):
             # refresh.py: has another one of the same client id been renewed since?
             # dashboard/demo.py: is there any of the demo's client id?
             models.Index(fields=["client_id", "renewed_at"], name="install_client"),
+            # models.wake_after_outage: WHERE cause IN (…) AND renew_at > now
+            models.Index(fields=["cause", "renew_at"], name="install_cause"),
             # install.py: the sub-accounts of an agency, and those of them that wait
             models.Index(fields=["company_id", "status"], name="install_agency"),
             # dashboard: sorted by name, searched by its beginning

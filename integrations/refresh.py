@@ -45,7 +45,12 @@ from integrations.highlevel import (
     TokenSet,
     Unknown,
 )
-from integrations.models import COMPANY, GoHighLevelIntegration, RefreshAttempt
+from integrations.models import (
+    COMPANY,
+    PASSING_CAUSES,
+    GoHighLevelIntegration,
+    RefreshAttempt,
+)
 from integrations.storing import persistently, token_columns
 
 logger = logging.getLogger(__name__)
@@ -385,6 +390,8 @@ class _Renewal:
             return RefreshResult(Outcome.SKIPPED, expires_at=self.row.expires_at)
         if self.row.status == Status.WAITING and not self.row.name:
             async_task("integrations.tasks.finish_install", str(self.row.pk))
+        if self.row.failures and self.row.cause in PASSING_CAUSES:
+            GoHighLevelIntegration.objects.wake_after_outage(columns["renewed_at"])
         if self.row.is_agency and (self.row.failures or self.row.status != Status.ACTIVE):
             GoHighLevelIntegration.objects.wake_sub_accounts(
                 self.row.resource_id, columns["renewed_at"]

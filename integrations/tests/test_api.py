@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 import time_machine
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -451,6 +451,20 @@ def test_bulk_refresh_refuses_rubbish(api, body):
     response = post_json(api(), body)
     assert response.status_code in (400, 422)
     assert response.json()["error"] == "invalid_input"
+
+
+@pytest.mark.parametrize("fault", [OperationalError, InterfaceError])
+@every_endpoint
+def test_a_database_that_is_away_is_said_with_when_to_ask_again(api, method, path, scope, fault):
+    client = api()
+
+    def away(execute, sql, params, many, context):
+        raise fault("server closed the connection")
+
+    with connection.execute_wrapper(away):
+        response = getattr(client, method)("/app/" + path)
+    assert_error(response, 503, "database_unavailable")
+    assert response["Retry-After"] == "5"
 
 
 def test_every_error_links_to_its_explanation(api, client):

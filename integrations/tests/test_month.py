@@ -27,7 +27,7 @@ from sandbox.transport import SandboxAdapter
 from sandbox.world import World
 
 pytestmark = pytest.mark.django_db
-INSTALLS = int(os.environ.get("MONTH_INSTALLS", "30"))
+INSTALLS = int(os.environ.get("MONTH_INSTALLS", "20"))
 SEED = int(os.environ.get("MONTH_SEED", "1"))
 DAYS = timedelta(days=30)
 # A tick with nothing due changes nothing: so often is enough to see that.

@@ -230,6 +230,33 @@ def test_an_outage_is_retried_and_never_a_refusal(world, install_location, fault
     assert renew(row).outcome is Outcome.RENEWED
 
 
+@pytest.mark.parametrize("cause", ["server_error", "our_credentials"])
+def test_the_first_success_after_an_outage_calls_the_others_back(world, install_location, cause):
+    first, other, paused = (install_location() for _ in range(3))
+    now = timezone.now()
+    later = {"renew_at": now + timedelta(hours=1), "tried_at": now - timedelta(minutes=5)}
+    GoHighLevelIntegration.objects.update(cause=cause, failures=7, **later)
+    GoHighLevelIntegration.objects.filter(pk=paused.pk).update(
+        status=Status.PAUSED, cause="location_inactive"
+    )
+    assert renew(first).outcome is Outcome.RENEWED
+    assert tick() == {"renewed": 1, "failed": 0, "skipped": 0}
+    assert state(other) is State.HEALTHY
+    assert state(paused) is State.PAUSED
+
+
+def test_one_that_was_just_tried_is_left_to_its_pause(world, install_location):
+    first, other = install_location(), install_location()
+    now = timezone.now()
+    GoHighLevelIntegration.objects.update(
+        cause="no_answer", failures=7, renew_at=now + timedelta(hours=1), tried_at=now
+    )
+    renew(first)
+    assert tick()["renewed"] == 0
+    other.refresh_from_db()
+    assert other.generation == 1
+
+
 def test_failures_back_off_and_obey_retry_after(world, install_location):
     row = install_location()
     world.fault("429", route="/oauth/token", retry_after=900)

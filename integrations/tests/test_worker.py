@@ -132,7 +132,9 @@ def test_a_scheduled_tick_shows_that_worker_and_scheduler_live(sandbox, cluster)
     scheduler()  # what the cluster's sentinel does about every 30 s
     with cluster():
         for name in (heartbeat.WORKER, heartbeat.SCHEDULER):
-            until(lambda name=name: name in heartbeat.read_all(), what=f"a sign of life of the {name}")
+            until(
+                lambda name=name: name in heartbeat.read_all(), what=f"a sign of life of the {name}"
+            )
 
 
 @real_processes
