@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import threading
 from argparse import ArgumentParser
+from contextlib import closing
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -29,19 +30,20 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: object, **options: Any) -> None:
-        world = _open(options["state"])
-        _point_at_app(world, options["app_url"], options["webhook_url"])
-        server = _listen(options["host"], options["port"], world)
+        with closing(_open(options["state"])) as world:
+            _point_at_app(world, options["app_url"], options["webhook_url"])
+            self._serve(options["host"], _listen(options["host"], options["port"], world))
+
+    def _serve(self, host: str, server: SandboxServer) -> None:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         server.start()
-        url = f"http://{options['host']}:{server.server_port}"
+        url = f"http://{host}:{server.server_port}"
         self.stdout.write(f"Sandbox on {url}, control page {url}/_sandbox/", ending="\n")
         self.stdout.flush()
         stop.wait()
         server.stop()
-        world.close()
 
 
 def _open(state: str) -> World:
