@@ -54,7 +54,6 @@ INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
-    "django.contrib.humanize",
     "django.contrib.messages",
     "django.contrib.sessions",
     "whitenoise.runserver_nostatic",
@@ -67,7 +66,6 @@ INSTALLED_APPS = [
     "django_q",
     "django_tables2",
     "ninja",
-    "template_partials",
     "access",
     "integrations",
     "webhooks",
@@ -108,7 +106,6 @@ TEMPLATES = [
         },
     }
 ]
-DJANGO_TABLES2_TEMPLATE = "django_tables2/bootstrap5-responsive.html"
 
 # --- Database -------------------------------------------------------------------------------
 
