@@ -2,10 +2,10 @@
 # `python3 -m bootstrap run` is the same as `make run`.
 PYTHON ?= python3
 
-.PHONY: help run test check e2e format lock bench compare
+.PHONY: help run test check e2e format lock bench soak compare screenshots
 
 help:
 	@$(PYTHON) -m bootstrap --help
 
-run test check e2e format lock bench compare:
+run test check e2e format lock bench soak compare screenshots:
 	@$(PYTHON) -m bootstrap $@

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Group
 from django.test import Client
 from django.utils import timezone
 
 from access.keys import create_api_key
 from access.models import Scope, User
+from access.roles import Role
 from integrations import highlevel
 from integrations.health import Status
 from integrations.install import install_from_code
@@ -19,6 +23,9 @@ from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
 from sandbox.transport import SandboxAdapter
 from sandbox.world import World
 
+# For how long HighLevel forgives that a refresh token is sent twice. It grants 30 s; nothing but
+# what tests that forgiveness may depend on it.
+GRACE_S = float(os.environ.get("TEST_GRACE_S", "30"))
 REDIRECT_URI = "http://localhost/app/callback/"
 
 
@@ -26,6 +33,7 @@ REDIRECT_URI = "http://localhost/app/callback/"
 def world(settings: Any) -> Iterator[World]:
     """A fresh HighLevel, whose signing key the app knows."""
     world = World(":memory:")
+    world.set_knobs(refresh_grace_seconds=GRACE_S)
     settings.GHL_WEBHOOK_PUBLIC_KEYS = [world.signer.ed25519_public_key()]
     yield world
     world.close()
@@ -42,23 +50,57 @@ def outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def staff(db: None) -> User:
-    return User.objects.create_user("sam", "sam@agency.test", "pw", is_staff=True)
+def make_person(db: None) -> Callable[..., User]:
+    """Return a member of staff: `make_person("vera", Role.VIEWER)`, `agencies=["agency-1"]`."""
+
+    def make(name: str, role: Role, *, agencies: Iterable[str] = ()) -> User:
+        person = User.objects.create_user(
+            name, f"{name}@agency.test", "pw", is_staff=True, agencies=list(agencies)
+        )
+        person.groups.add(Group.objects.get(name=role))
+        return person
+
+    return make
 
 
 @pytest.fixture
-def staff_client(client: Client, staff: User) -> Client:
-    client.force_login(staff)
-    return client
+def staff(make_person: Callable[..., User]) -> User:
+    return make_person("sam", Role.OWNER)
+
+
+@pytest.fixture
+def sign_in(db: None) -> Callable[..., Client]:
+    """Return a browser in which the person has just signed in; `minutes_ago=20`: some time ago."""
+
+    def make(person: User, *, client: Client | None = None, minutes_ago: float = 0) -> Client:
+        client = client or Client()
+        client.force_login(person)
+        session = client.session
+        at = time.time() - minutes_ago * 60
+        session["account_authentication_methods"] = [{"method": "password", "at": at}]
+        session["account_authentication_methods_user"] = str(person.pk)
+        session.save()
+        return client
+
+    return make
+
+
+@pytest.fixture
+def staff_client(client: Client, staff: User, sign_in: Callable[..., Client]) -> Client:
+    return sign_in(staff, client=client)
 
 
 @pytest.fixture
 def api(db: None) -> Callable[..., Client]:
-    """Return a client with a new key: `api()` for all scopes, `api("proxy")`, `installs=[…]`."""
+    """Return a client with a new key: `api()` for all scopes, `api("proxy")`; `installs=[…]` and
+    `agencies=[…]` limit it."""
 
-    def make(*scopes: str, installs: Any = ()) -> Client:
+    def make(*scopes: str, installs: Any = (), agencies: Any = ()) -> Client:
         _key, text = create_api_key(
-            "billing", scopes=scopes or Scope.values, installs=[str(pk) for pk in installs]
+            "billing",
+            scopes=scopes or Scope.values,
+            installs=[str(pk) for pk in installs],
+            agencies=agencies,
         )
         return Client(headers={"Authorization": f"Bearer {text}"})
 

@@ -1,9 +1,14 @@
 """The web server: `gunicorn config.wsgi -c gunicorn.conf.py` (docs/settings.md has the names)."""
 
+import logging
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import environ
+
+from config.logs import JSON, TEXT, logging_config
 
 env = environ.Env()
 env.read_env(os.environ.get("WHATREACH_ENV_FILE", Path(__file__).resolve().parent / ".env"))
@@ -24,7 +29,32 @@ graceful_timeout = 30
 # DJANGO_TRUST_PROXY alone decides whether X-Forwarded-Proto is believed.
 forwarded_allow_ips = ""
 
+# Its own lines go where the application's go, in the same form.
 loglevel = env.str("LOG_LEVEL", default="INFO").lower()
+logconfig_dict = logging_config(
+    level=loglevel.upper(),
+    form=env.str("LOG_FORMAT", default=TEXT if env.bool("DJANGO_DEBUG", default=False) else JSON),
+)
+logging.captureWarnings(True)
 accesslog = None
 # Nobody uses it, and its place would be a socket in the home folder.
 control_socket_disable = True
+
+# Where the processes of this server add up what /metrics shows. A reload reads this file again
+# and finds the name set.
+_FOLDER_IS_OURS = "WHATREACH_METRICS_FOLDER_IS_OURS"
+if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="whatreach-metrics-")
+    os.environ[_FOLDER_IS_OURS] = "true"
+
+
+def child_exit(server, worker):
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)
+
+
+def on_exit(server):
+    # After an upgrade of the binary in place (USR2) the new server uses the folder.
+    if os.environ.get(_FOLDER_IS_OURS) and not server.reexec_pid:
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)

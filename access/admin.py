@@ -8,15 +8,42 @@ from access.models import ApiKey, User
 
 @admin.register(User)
 class StaffUserAdmin(UserAdmin):
-    fieldsets = (*(UserAdmin.fieldsets or ()), ("Sign-in", {"fields": ["must_change_password"]}))
+    """Names and passwords. Who belongs here and what each may do is for the page People, which
+    keeps an owner and records it."""
+
+    fieldsets = (
+        *(UserAdmin.fieldsets or ()),
+        ("Sign-in", {"fields": ["must_change_password", "agencies", "time_zone"]}),
+    )
+    readonly_fields = [
+        "is_active",
+        "is_staff",
+        "is_superuser",
+        "groups",
+        "user_permissions",
+        "agencies",
+        "last_login",
+        "date_joined",
+    ]
+
+    def has_add_permission(self, request: object) -> bool:
+        return False
+
+    def has_delete_permission(self, request: object, obj: object = None) -> bool:
+        return False
 
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(admin.ModelAdmin):
-    """Keys are made by `create_api_key`, the one place that shows a key's text."""
+    """Only to look at: the page of API keys makes and changes them, and records it."""
 
     list_display = ["name", "prefix", "scopes", "expires_at", "disabled_at", "last_used_at"]
-    readonly_fields = ["prefix", "scopes", "installs", "last_used_at", "last_used_address"]
 
     def has_add_permission(self, request: object) -> bool:
+        return False
+
+    def has_change_permission(self, request: object, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: object, obj: object = None) -> bool:
         return False

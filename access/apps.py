@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class AccessConfig(AppConfig):
@@ -6,4 +7,7 @@ class AccessConfig(AppConfig):
     verbose_name = "Access"
 
     def ready(self) -> None:
-        from access import signals  # noqa: F401
+        from access import checks, signals  # noqa: F401
+        from access.roles import ensure_roles
+
+        post_migrate.connect(ensure_roles, sender=self)

@@ -10,15 +10,19 @@ import hashlib
 import json
 import secrets
 import uuid
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import F
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.utils import timezone
 
 from access.models import ApiKey
-from integrations.models import GoHighLevelIntegration
+from integrations.models import GoHighLevelIntegration, HandOut
 from webhooks.models import GoHighLevelWebhook
 from webhooks.signatures import load_keys
 
@@ -26,7 +30,7 @@ from webhooks.signatures import load_keys
 
 
 def get_token(request: HttpRequest, pk: uuid.UUID) -> JsonResponse:
-    """The key's row, the install's row, one decryption, JSON."""
+    """The key's row, the install's row, one decryption, the count, JSON."""
     text = request.headers["Authorization"].removeprefix("Bearer ")
     now = timezone.now()
     key = ApiKey.objects.usable(now).filter(prefix=text.split("_", 2)[1]).first()
@@ -34,14 +38,27 @@ def get_token(request: HttpRequest, pk: uuid.UUID) -> JsonResponse:
     if key is None or not secrets.compare_digest(key.digest, digest):
         return _answer({"error": "key_refused"}, 401)
     row = GoHighLevelIntegration.objects.get(pk=pk)
+    token = row.open_access_token()
+    assert row.expires_at
+    _count(key, row, request.META["REMOTE_ADDR"], now)
     return _answer(
         {
-            "access_token": row.open_access_token(),
+            "access_token": token,
             "token_type": row.token_type,
             "expires_at": row.expires_at,
             "expires_in": int((row.expires_at - now).total_seconds()),
         }
     )
+
+
+def _count(key: ApiKey, row: GoHighLevelIntegration, address: str, now: datetime) -> None:
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    this_hour = HandOut.objects.filter(integration=row, key=key, hour=hour)
+    if not this_hour.update(tokens=F("tokens") + 1, last_at=now, last_address=address):
+        with suppress(IntegrityError), transaction.atomic():
+            HandOut.objects.create(
+                integration=row, key=key, hour=hour, tokens=1, first_at=now, last_at=now
+            )
 
 
 def receive(request: HttpRequest) -> JsonResponse:

@@ -1,11 +1,9 @@
-"""The product's settings for the bare app: same database, same keys, no middleware."""
+"""The product's settings for the bare app: same database, same keys; floor_wsgi.py drops the
+middleware that allauth wants to see here."""
 
 from __future__ import annotations
 
 from config.settings import *  # noqa: F403
-from config.settings import INSTALLED_APPS as PRODUCT_APPS
 
-# allauth does not start without its middleware.
-INSTALLED_APPS = [app for app in PRODUCT_APPS if not app.startswith("allauth")]
-MIDDLEWARE: list[str] = []
+MIDDLEWARE = ["allauth.account.middleware.AccountMiddleware"]
 ROOT_URLCONF = "bench.floor"

@@ -8,17 +8,40 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from django.utils import timezone
+
 from bench import stage
+from bench.results import Figure, note
 
 GOAL = 0.8
 ROUNDS = 4
+MINUTES_2, DAY = timedelta(minutes=2), timedelta(days=1)
+
+# What the product writes to an install for each renewal, in the database's own words.
+CLAIM = """
+UPDATE integrations_install
+   SET lease_id = %s, lease_until = %s, renew_at = %s, sent_at = %s
+ WHERE id = %s AND generation = %s AND status = 'active' AND sent_at IS NULL
+   AND (lease_until IS NULL OR lease_until < %s)
+"""
+STORE = """
+UPDATE integrations_install
+   SET access_token_encrypted = %s, refresh_token_encrypted = %s, key_id = %s,
+       refresh_token_id = %s, trace_id = %s, client_id = %s, generation = generation + 1,
+       status = 'active', cause = '', cause_since = NULL, failures = 0, requested_at = NULL,
+       lease_id = NULL, lease_until = NULL, sent_at = NULL, verify_cause = '',
+       expires_at = %s, renew_at = %s, renewed_at = %s, verified_at = %s, verify_at = %s
+ WHERE id = %s AND generation = %s AND lease_id = %s AND status = 'active'
+"""
 
 
 @dataclass(frozen=True)
@@ -85,6 +108,8 @@ def measure(plan: Plan) -> float:
     print(
         f"  ratio        {ratio:7.2f}      goal {GOAL} {'reached' if ratio >= GOAL else 'missed'}"
     )
+    said = f"{product.rate:.0f} /s", f"{floor.rate:.0f} /s"
+    note(Figure("renewals", *said, "ratio", ratio, GOAL))
     return ratio
 
 
@@ -116,24 +141,21 @@ def _renew_bare(threads: int) -> int:
         todo.put(row)
 
     def work() -> None:
-        with _raw_connection() as (execute, now, key), suppress(Empty):
+        with _raw_connection() as (execute, value), suppress(Empty):
             while True:
                 row = todo.get_nowait()
-                execute(
-                    "UPDATE integrations_install SET sent_at = %s WHERE id = %s", (now, key(row.pk))
-                )
+                lease, now = value(uuid.uuid4()), timezone.now()
+                until, later = value(now + MINUTES_2), value(now + DAY)
+                before = (value(row.pk), row.generation)
+                execute(CLAIM, (lease, until, later, value(now), *before, value(now)))
                 tokens = _post(SESSION, row.user_type, row.open_refresh_token())
-                execute(
-                    "UPDATE integrations_install SET access_token_encrypted = %s, "
-                    "refresh_token_encrypted = %s, generation = generation + 1, sent_at = NULL "
-                    "WHERE id = %s AND generation = %s",
-                    (
-                        row.seal("access_token", tokens["access_token"]),
-                        row.seal("refresh_token", tokens["refresh_token"]),
-                        key(row.pk),
-                        row.generation,
-                    ),
+                answer = (
+                    row.seal("access_token", tokens["access_token"]),
+                    row.seal("refresh_token", tokens["refresh_token"]),
+                    *(row.key_id, row.refresh_token_id, tokens.get("traceId", ""), row.client_id),
                 )
+                moments = (later, later, value(now), value(now), later)
+                execute(STORE, (*answer, *moments, *before, lease))
 
     with ThreadPoolExecutor(max_workers=threads) as pool:
         for done in [pool.submit(work) for _ in range(threads)]:
@@ -162,11 +184,10 @@ def _post(session: Any, user_type: str, refresh_token: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _raw_connection() -> Iterator[tuple[Callable[[str, tuple[Any, ...]], None], Any, Any]]:
-    """Give `execute` on the driver's own connection, this moment and a key as the driver wants
-    them. Every statement commits itself."""
+def _raw_connection() -> Iterator[tuple[Callable[[str, tuple[Any, ...]], None], Any]]:
+    """Give `execute` on the driver's own connection, and `value`: a moment or an id as the driver
+    wants it. Every statement commits itself."""
     from django.db import connection
-    from django.utils import timezone
 
     driver = connection.get_new_connection(connection.get_connection_params())
     sqlite = connection.vendor == "sqlite"
@@ -180,11 +201,15 @@ def _raw_connection() -> Iterator[tuple[Callable[[str, tuple[Any, ...]], None], 
 
     def execute(sql: str, values: tuple[Any, ...]) -> None:
         cursor.execute(sql.replace("%s", "?") if sqlite else sql, values)
+        assert cursor.rowcount == 1
 
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
-    has_uuids = connection.features.has_native_uuid_field
+    def value(plain: datetime | uuid.UUID) -> Any:
+        if isinstance(plain, datetime):
+            return connection.ops.adapt_datetimefield_value(plain)
+        return plain if connection.features.has_native_uuid_field else plain.hex
+
     try:
-        yield execute, now, lambda pk: pk if has_uuids else pk.hex
+        yield execute, value
     finally:
         driver.close()
 

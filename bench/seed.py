@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 from datetime import timedelta
 
 import django
 
-# So many rows are in the table; so many of them are asked for.
-INSTALLS, ASKED_FOR = 1000, 50
+# So many rows are in the tables; so many of the installs are asked for.
+INSTALLS = int(os.environ.get("BENCH_INSTALLS", "1000"))
+KEYS = int(os.environ.get("BENCH_KEYS", "1"))
+ASKED_FOR = 50
 # HighLevel's access tokens are about that long.
 TOKEN_LENGTH = 1200
 COMPANY_ID = "bench"
@@ -48,7 +51,9 @@ def seed() -> dict[str, object]:
     ]
     for row in rows:
         row.access_token_encrypted = row.seal("access_token", secrets.token_hex(TOKEN_LENGTH // 2))
-    GoHighLevelIntegration.objects.bulk_create(rows)
+    GoHighLevelIntegration.objects.bulk_create(rows, batch_size=1000)
+    for number in range(KEYS - 1):
+        create_api_key(f"bench {number}", scopes=[Scope.TOKENS_READ])
     _key, text = create_api_key("bench", scopes=[Scope.TOKENS_READ])
     return {"key": text, "ids": [str(row.pk) for row in rows[:ASKED_FOR]]}
 

@@ -48,12 +48,12 @@ class Sandbox:
 
 
 @contextmanager
-def staged(database_url: str = "") -> Iterator[Sandbox]:
+def staged(database_url: str = "", sandbox_address: str = "127.0.0.1") -> Iterator[Sandbox]:
     """Set Django up in this process, on an empty database or a SQLite file of its own, with a
     sandbox beside it. Processes started meanwhile inherit the environment. Once per process."""
     with tempfile.TemporaryDirectory(prefix="whatreach-bench-") as folder:
         os.environ |= environment(database_url or f"sqlite:///{folder}/bench.sqlite3")
-        with _sandbox(Path(folder) / "sandbox.sqlite3") as sandbox:
+        with _sandbox(Path(folder) / "sandbox.sqlite3", sandbox_address) as sandbox:
             os.environ["GHL_API_BASE_URL"] = sandbox.url
             django.setup()
             from django.core.management import call_command
@@ -164,8 +164,9 @@ def _require_our_own_database() -> None:
 
 
 @contextmanager
-def _sandbox(state: Path) -> Iterator[Sandbox]:
-    command = [sys.executable, "manage.py", "sandbox", "--port", "0", "--webhook-url", ""]
+def _sandbox(state: Path, address: str) -> Iterator[Sandbox]:
+    listen = ["--host", address, "--port", "0"]
+    command = [sys.executable, "manage.py", "sandbox", *listen, "--webhook-url", ""]
     process = subprocess.Popen(
         [*command, "--state", str(state)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )

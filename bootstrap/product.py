@@ -16,6 +16,7 @@ from bootstrap.supervisor import Program, Supervisor, WhenItEnds
 
 SANDBOX_STATE = Path("var") / "sandbox.sqlite3"
 SANDBOX_HOST = "127.0.0.1"
+WORKER_ALIVE = Path("var") / "worker.alive"
 READY_S = 60
 # A renewal in flight takes under 30 s, a task at most the queue's time-out of 60 s.
 WEB_GRACE_S, WORKER_GRACE_S = 40, 75
@@ -97,6 +98,8 @@ def _require_free_ports(addresses: Addresses) -> None:
 
 def _environ(addresses: Addresses) -> dict[str, str]:
     environ = {**os.environ, "HOST": addresses.host, "PORT": str(addresses.port)}
+    # Somebody reads along in the terminal.
+    environ.setdefault("LOG_FORMAT", dotenv.read(dotenv.path()).get("LOG_FORMAT", "text"))
     if addresses.sandbox_port:
         # Short margins: renewals can be watched within minutes.
         environ |= {
@@ -177,7 +180,15 @@ def _web(python: str, environ: dict[str, str]) -> Program:
 
 def _worker(python: str, environ: dict[str, str]) -> Program:
     command = [python, "manage.py", "qcluster"]
-    return Program("worker", command, environ, WhenItEnds.RESTART, WORKER_GRACE_S)
+    alive_file = ROOT / environ.get("WORKER_ALIVE_FILE", WORKER_ALIVE)
+    return Program(
+        "worker",
+        command,
+        environ | {"WORKER_ALIVE_FILE": str(alive_file)},
+        WhenItEnds.RESTART,
+        WORKER_GRACE_S,
+        alive_file=alive_file,
+    )
 
 
 def _fill_sandbox(

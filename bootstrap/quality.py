@@ -13,6 +13,11 @@ from bootstrap import installs
 from bootstrap.console import must_succeed, say, succeeds
 
 DEFAULT_PORTS = {"postgres": 5432, "postgresql": 5432, "mysql": 3306}
+# Three at a time, since many wait for a process; a file's tests stay together. Without the browser
+# plug-in: no unit test can start one by accident.
+UNIT_TESTS = ("-p", "no:playwright", "-n", "3", "--dist", "loadfile")
+# Two at a time, each with a product of its own: much of a journey is waiting.
+BROWSER_TESTS = ("--browser", "chromium", "-n", "2", "--dist", "loadfile")
 TEST_SETTINGS = {"DJANGO_SETTINGS_MODULE": "config.settings_test"}
 # What `check --deploy` judges: a production machine behind a TLS proxy. The keys open nothing.
 PRODUCTION = {
@@ -60,8 +65,8 @@ def _suite_passes(python: str, url: str) -> bool:
     # A developer's own DATABASE_URL has no say here: SQLite means SQLite.
     environ = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
     environ |= {"DATABASE_URL": url} if url else {}
-    # Without the browser plug-in: no unit test can start one by accident.
-    return succeeds([python, "-m", "pytest", "-p", "no:playwright", *_arguments()], environ)
+    which = ("-m", "not one_database") if url else ()
+    return succeeds([python, "-m", "pytest", *UNIT_TESTS, *which, *_arguments()], environ)
 
 
 def _is_reachable(url: str) -> bool:
@@ -127,7 +132,7 @@ def e2e() -> int:
     browser()
     # Playwright's synchronous API keeps an event loop in the thread that also uses the database.
     environ = os.environ | {"DJANGO_ALLOW_ASYNC_UNSAFE": "true"}
-    command = [_dev_python(), "-m", "pytest", "e2e", "--browser", "chromium", *_arguments()]
+    command = [_dev_python(), "-m", "pytest", "e2e", *BROWSER_TESTS, *_arguments()]
     return 0 if succeeds(command, environ) else 1
 
 
@@ -151,7 +156,7 @@ def lock() -> int:
     pin = [_dev_python(), "-m", "uv", "pip", "compile", "--quiet", "--python-version=3.11"]
     pin += ["--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate"]
     pin += ["--no-config", *_arguments()]
-    for name in ("requirements", "requirements-dev"):
+    for name in ("requirements", "requirements-dev", "requirements-redis"):
         must_succeed([*pin, f"{name}.in", f"--output-file={name}.txt"], what=f"Locking {name}.in")
     return 0
 
@@ -161,6 +166,19 @@ def compare() -> int:
     return 0 if succeeds([_dev_python(), "-m", "bench.sdk", *_arguments()]) else 1
 
 
+def screenshots() -> int:
+    """Take pictures of every page, to look at; ARGS=--docs renews those of the documents."""
+    installs.ensure_chromium()
+    return 0 if succeeds([_dev_python(), "-m", "e2e.screenshots", *_arguments()]) else 1
+
+
 def bench() -> int:
-    """Run the benchmarks; each compares itself with a floor."""
-    return 0 if succeeds([_dev_python(), "-m", "pytest", "bench", "-s", *_arguments()]) else 1
+    """Run the benchmarks, in one table: var/bench.md."""
+    return 0 if succeeds([_dev_python(), "-m", "bench", *_arguments()]) else 1
+
+
+def soak() -> int:
+    """Run the product for SOAK_MINUTES while everything around it goes wrong."""
+    size = ["--minutes", os.environ.get("SOAK_MINUTES", "30")]
+    size += ["--installs", os.environ.get("SOAK_INSTALLS", "2000")]
+    return 0 if succeeds([_dev_python(), "-m", "bench.soak", *size, *_arguments()]) else 1

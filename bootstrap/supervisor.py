@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -42,7 +43,11 @@ class WhenItEnds(enum.Enum):
 
 @dataclass(frozen=True)
 class Program:
-    """One program. Units: `grace_s` is how long it may take to end after SIGTERM."""
+    """One program. Units: `grace_s` is how long it may take to end after SIGTERM.
+
+    `alive_file`: the program touches it while it does its work. One that has not touched it for
+    `still_after_s` seconds stands still: it is killed, since it may not even hear SIGTERM.
+    """
 
     name: str
     command: Sequence[str]
@@ -50,6 +55,8 @@ class Program:
     when_it_ends: WhenItEnds = WhenItEnds.END_ALL
     grace_s: float = 10.0
     ends_last: bool = False
+    alive_file: Path | None = None
+    still_after_s: float = 180.0
 
 
 class Ended(Exception):
@@ -68,9 +75,22 @@ class _Child:
     pause_s: float = FIRST_PAUSE_S
     restart_at: float | None = None
     is_cleared: bool = False
+    touched_ns: int = 0
+    alive_at: float = field(default_factory=time.monotonic)
 
     def is_running(self) -> bool:
         return self.process.poll() is None
+
+    def stands_still(self) -> bool:
+        """Whether it has not touched its file for too long. By our own clock, which stands still
+        too while the machine sleeps."""
+        if self.program.alive_file is None:
+            return False
+        with contextlib.suppress(OSError):
+            touched_ns = self.program.alive_file.stat().st_mtime_ns
+            if touched_ns != self.touched_ns:
+                self.touched_ns, self.alive_at = touched_ns, time.monotonic()
+        return time.monotonic() - self.alive_at > self.program.still_after_s
 
     def kill_group(self) -> None:
         # Once only after the first process has ended: its number may be given to another one.
@@ -151,6 +171,9 @@ class Supervisor:
         for child in self._children:
             if not child.is_running():
                 self._on_end(child)
+            elif child.stands_still():
+                say(f"The {child.program.name} stands still; killing it.")
+                child.kill_group()
         time.sleep(TICK_S)
 
     def _on_end(self, child: _Child) -> None:
@@ -202,6 +225,7 @@ def _plan_restart(child: _Child) -> None:
 def _restart(child: _Child) -> None:
     child.process, child.is_cleared = _spawn(child.program), False
     child.started_at, child.restart_at = time.monotonic(), None
+    child.alive_at = child.started_at
 
 
 def _spawn(program: Program) -> subprocess.Popen[bytes]:

@@ -11,23 +11,26 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from access.audience import ONLY_SHOWS, Who, audience
 from integrations import heartbeat
 from integrations.crypto import Keyring
 
 
+@audience(Who.OPERATOR, no_audit=ONLY_SHOWS)
 @require_safe
 @never_cache
 def healthz(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"status": "ok"})
 
 
+@audience(Who.OPERATOR, no_audit=ONLY_SHOWS)
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when database, migrations, encryption key and worker are fine; else 503, and why."""
+    """200 when database, key, migrations, web server and worker are fine; else 503, and why."""
     checks = {"encryption_key": _key(), "database": _database()}
     if checks["database"] == "ok":
-        checks |= {"migrations": _migrations(), "worker": _worker()}
+        checks |= {"migrations": _migrations(), **_parts()}
     ready = all(answer == "ok" for answer in checks.values())
     return JsonResponse(
         {"status": "ready" if ready else "not ready", "checks": checks},
@@ -58,7 +61,14 @@ def _migrations() -> str:
     return f"{len(waiting)} to apply: python manage.py migrate" if waiting else "ok"
 
 
-def _worker() -> str:
-    if heartbeat.is_alive(heartbeat.read(), timezone.now()):
-        return "ok"
-    return "no sign of life: python manage.py qcluster"
+def _parts() -> dict[str, str]:
+    now, seen = timezone.now(), heartbeat.read_all()
+    no_sign = f"no sign of life: {settings.WORKER_RESTART_COMMAND}"
+    parts = {
+        name: "ok" if heartbeat.is_alive(seen.get(name), now) else no_sign
+        for name in heartbeat.PARTS
+    }
+    # A web server answers this, so an old sign means that none can write. None at all: it has just
+    # started, or was not started by config/wsgi.py.
+    can_write = heartbeat.is_alive(seen.get(heartbeat.WEB, now), now)
+    return {"web": "ok" if can_write else "no sign of life in the database"} | parts

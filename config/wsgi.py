@@ -4,3 +4,8 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 application = get_wsgi_application()
+
+# The models are ready now. Each web process imports this file for itself, after its start.
+from integrations import heartbeat  # noqa: E402
+
+heartbeat.keep_beating_as_web()

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 from django.urls import reverse
 
 from integrations.health import Status
 from integrations.models import LOCATION, GoHighLevelIntegration, RefreshAttempt
 from webhooks.models import GoHighLevelWebhook
 
-MOST = 50
 # HighLevel: a refresh token lives one year, or until it is used (OAuth 2.0 guide).
 REFRESH_TOKEN_LIFE = timedelta(days=365)
 
@@ -29,17 +28,15 @@ class Progress:
         return self.connected == self.total
 
 
-def newest_attempts(install: GoHighLevelIntegration) -> list[RefreshAttempt]:
-    return list(install.attempts.order_by("-started_at")[:MOST])
+def last_attempt(install: GoHighLevelIntegration) -> RefreshAttempt | None:
+    return install.attempts.order_by("-started_at").first()
 
 
-def newest_events(install: GoHighLevelIntegration) -> list[GoHighLevelWebhook]:
+def events_of(install: GoHighLevelIntegration) -> QuerySet[GoHighLevelWebhook]:
     """An agency's events are those that name no sub-account."""
     if install.is_agency:
-        events = GoHighLevelWebhook.objects.filter(company_id=install.resource_id, location_id="")
-    else:
-        events = GoHighLevelWebhook.objects.filter(location_id=install.resource_id)
-    return list(events.defer("body").order_by("-received_at")[:MOST])
+        return GoHighLevelWebhook.objects.filter(company_id=install.resource_id, location_id="")
+    return GoHighLevelWebhook.objects.filter(location_id=install.resource_id)
 
 
 def progress(install: GoHighLevelIntegration) -> Progress | None:
@@ -64,5 +61,24 @@ def runway(install: GoHighLevelIntegration) -> datetime | None:
 
 def curl_example(install: GoHighLevelIntegration, base_url: str) -> str:
     """Return a command to paste. `base_url` ends with a slash."""
-    url = f"{base_url.rstrip('/')}{reverse('integrations:api-1:get_token', args=[install.pk])}"
+    url = _token_url(install, base_url)
     return f'curl -H "Authorization: Bearer $WHATREACH_API_KEY" "{url}?min_valid_for=300"'
+
+
+def python_example(install: GoHighLevelIntegration, base_url: str) -> str:
+    """Return the same for Python."""
+    return (
+        "import os, requests\n\n"
+        "answer = requests.get(\n"
+        f'    "{_token_url(install, base_url)}",\n'
+        '    headers={"Authorization": f"Bearer {os.environ[\'WHATREACH_API_KEY\']}"},\n'
+        "    timeout=30,\n"
+        ")\n"
+        "answer.raise_for_status()\n"
+        'token = answer.json()["access_token"]'
+    )
+
+
+def _token_url(install: GoHighLevelIntegration, base_url: str) -> str:
+    path = reverse("integrations:api-1:get_token", args=[install.pk])
+    return f"{base_url.rstrip('/')}{path}"

@@ -2,20 +2,29 @@ from __future__ import annotations
 
 import uuid
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import django_filters
 from django import forms
+from django.conf import settings
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from dashboard.sentences import LOOKS
-from dashboard.summary import TILES, in_group
-from integrations.health import WORST_FIRST
-from integrations.models import GoHighLevelIntegration
+from dashboard.summary import GROUP_OF_STATE, TILES, in_group, narrowed
+from integrations.health import OFF, WORST_FIRST
+from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
 
 _GROUPS = [(tile.group, tile.label) for tile in TILES]
 _STATES = [(state.value, LOOKS[state].label) for state in WORST_FIRST]
 _IS_GROUP = {group for group, _label in _GROUPS}
+_EXPIRES = {"ended": timedelta(), "1h": timedelta(hours=1), "24h": timedelta(hours=24)}
+_USED = {"1d": timedelta(days=1), "30d": timedelta(days=30)}
+
+
+def _select(label: str) -> forms.Select:
+    return forms.Select(attrs={"class": "form-select", "aria-label": label})
 
 
 class InstallFilter(django_filters.FilterSet):
@@ -31,8 +40,34 @@ class InstallFilter(django_filters.FilterSet):
         method="in_state",
         label="State",
         empty_label="All states",
-        widget=forms.Select(attrs={"class": "form-select", "aria-label": "State"}),
+        widget=_select("State"),
         choices=[("Groups", _GROUPS), ("States", [s for s in _STATES if s[0] not in _IS_GROUP])],
+    )
+    expires = django_filters.ChoiceFilter(
+        method="expires_within",
+        empty_label="Any expiry",
+        widget=_select("Expiry"),
+        choices=[
+            ("ended", "Token ended"),
+            ("1h", "Ends within the hour"),
+            ("24h", "Ends within a day"),
+        ],
+    )
+    scopes = django_filters.ChoiceFilter(
+        method="lacking_scopes",
+        empty_label="Any scopes",
+        widget=_select("Scopes"),
+        choices=[("missing", "Scopes missing")],
+    )
+    used = django_filters.ChoiceFilter(
+        method="last_used",
+        empty_label="Any use",
+        widget=_select("Last used"),
+        choices=[
+            ("1d", "Used within a day"),
+            ("30d", "Not used for 30 days"),
+            ("never", "Never used"),
+        ],
     )
     agency = django_filters.CharFilter(field_name="company_id", widget=forms.HiddenInput())
 
@@ -45,6 +80,12 @@ class InstallFilter(django_filters.FilterSet):
         return any(self.form.cleaned_data.values()) if self.form.is_valid() else False
 
     @property
+    def more_in_use(self) -> int:
+        """How many of the less frequent filters are set."""
+        chosen = self.form.cleaned_data if self.form.is_valid() else {}
+        return sum(bool(chosen.get(name)) for name in ("expires", "scopes", "used"))
+
+    @property
     def state_label(self) -> str:
         chosen = self.form.cleaned_data.get("state") if self.form.is_valid() else ""
         return dict(_STATES + _GROUPS).get(chosen or "", "")
@@ -53,10 +94,34 @@ class InstallFilter(django_filters.FilterSet):
         """By a part of the name or the agency's, or by a whole id of any kind."""
         text = value.strip()
         found = Q(name__icontains=text) | Q(company_name__icontains=text)
-        found |= Q(resource_id=text) | Q(company_id=text)
+        # With the kind, since the index of the ids begins with it.
+        found |= Q(user_type__in=(LOCATION, COMPANY), resource_id=text) | Q(company_id=text)
         with suppress(ValueError):
             found |= Q(pk=uuid.UUID(text))
         return rows.filter(found)
 
+    def expires_within(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        return rows.exclude(status__in=OFF).filter(expires_at__lte=timezone.now() + _EXPIRES[value])
+
+    def lacking_scopes(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        """Those that granted less than the app asks for now."""
+        lacking = Q()
+        for scope in settings.GHL_SCOPES.split():
+            lacking |= ~Q(scope__contains=scope)
+        return rows.exclude(status__in=OFF).exclude(scope="").filter(lacking)
+
+    def last_used(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        if value == "never":
+            return rows.filter(last_used_at=None)
+        since = timezone.now() - _USED[value]
+        return (
+            rows.filter(last_used_at__gte=since)
+            if value == "1d"
+            else rows.filter(Q(last_used_at__lt=since) | Q(last_used_at=None))
+        )
+
     def in_state(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        return rows.filter(in_group(value) if value in _IS_GROUP else Q(state_now=value))
+        if value in _IS_GROUP:
+            return rows.filter(narrowed(value, timezone.now())).filter(in_group(value))
+        group = GROUP_OF_STATE.get(value)
+        return rows.filter(narrowed(group, timezone.now()) if group else Q(), state_now=value)

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
+from allauth.account.adapter import get_adapter
+from allauth.core.exceptions import ReauthenticationRequired
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
 from django.shortcuts import resolve_url
 from django.template.loader import render_to_string
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
@@ -18,32 +21,89 @@ from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django_htmx.http import HttpResponseClientRedirect, trigger_client_event
 from django_htmx.middleware import HtmxDetails
 
+from access.audience import ONLY_SHOWS, Who, audience
+from access.audit import is_recorded, record
+from access.models import AuditEvent, User
+from access.roles import Permission
+from access.sudo import is_confirmed
+from integrations.models import GoHighLevelIntegration, IntegrationQuerySet
+
 VERSION_HEADER = "X-Panel-Version"
 _CSRF_VALUE = re.compile(r'(?<=name="csrfmiddlewaretoken" value=")[^"]*')
 
 
-class HtmxRequest(HttpRequest):
+class VisitorRequest(HttpRequest):
     htmx: HtmxDetails
 
 
-View = Callable[..., HttpResponse]
+class HtmxRequest(VisitorRequest):
+    """What a view behind `staff_page` gets: somebody is signed in."""
+
+    user: User
 
 
-def staff_page(view: View) -> View:
-    """Let signed-in staff in; send others to sign-in (also from within an htmx request), or 403."""
+View = Callable[..., HttpResponseBase]
 
-    @wraps(view)
-    def guarded(request: HtmxRequest, *args: object, **kwargs: object) -> HttpResponse:
-        if not request.user.is_authenticated:
-            return _to_sign_in(request)
-        if not request.user.is_staff:
-            raise PermissionDenied
-        response = view(request, *args, **kwargs)
-        add_never_cache_headers(response)
-        patch_vary_headers(response, ["HX-Request"])
-        return response
 
-    return guarded
+def staff_page(
+    permission: Permission = Permission.VIEW,
+    *,
+    audit: str = "",
+    no_audit: str = "",
+    sudo: bool = False,
+) -> Callable[[View], View]:
+    """Let in signed-in staff with this permission; send others to sign-in (also from within an
+    htmx request), or 403.
+
+    `audit`: the action that a change through this page leaves in the trail. The view records it
+    with `audit.record`, in the transaction of the change; what it did not record is recorded
+    here. A page without `audit` only shows, and takes no other method than GET and HEAD, unless
+    `no_audit` says why what it changes needs no record.
+
+    `sudo`: only who proved within the last 15 minutes who they are; others are led through that
+    and back. A form that they had sent is then carried out; from within an htmx request they come
+    back to the page and click again.
+    """
+
+    def decorate(view: View) -> View:
+        methods = ["GET", "HEAD", "POST"] if audit or no_audit else ["GET", "HEAD"]
+
+        @wraps(view)
+        def guarded(request: VisitorRequest, *args: object, **kwargs: object) -> HttpResponseBase:
+            if not request.user.is_authenticated:
+                return _to_sign_in(request)
+            if not (request.user.is_staff and request.user.has_perm(permission)):
+                raise PermissionDenied
+            if request.method not in methods:
+                return HttpResponseNotAllowed(methods)
+            if sudo and not is_confirmed(request):
+                return _to_confirmation(request)
+            response = view(request, *args, **kwargs)
+            if audit and request.method == "POST" and not is_recorded(request):
+                _record_ending(request, audit, response)
+            add_never_cache_headers(response)
+            patch_vary_headers(response, ["HX-Request"])
+            return response
+
+        declare = audience(
+            Who.STAFF,
+            needs=permission,
+            audit=audit,
+            no_audit=no_audit or ("" if audit else ONLY_SHOWS),
+        )
+        return declare(guarded)
+
+    return decorate
+
+
+def _record_ending(request: HttpRequest, action: str, response: HttpResponseBase) -> None:
+    refused = response.status_code >= 400
+    record(request, action, outcome=AuditEvent.REFUSED if refused else AuditEvent.DONE)
+
+
+def installs_of(request: HtmxRequest) -> IntegrationQuerySet:
+    """The installs that this person may see, without their tokens."""
+    return GoHighLevelIntegration.objects.visible_to(request.user).without_secrets()
 
 
 def wants_partial(request: HtmxRequest) -> bool:
@@ -82,7 +142,17 @@ def next_page(request: HttpRequest, default: str) -> str:
     return target if is_ours else resolve_url(default)
 
 
-def _to_sign_in(request: HtmxRequest) -> HttpResponse:
+def _to_confirmation(request: VisitorRequest) -> HttpResponse:
+    if not request.htmx:
+        raise ReauthenticationRequired  # allauth keeps the form and carries it out afterwards
+    back_to = request.htmx.current_url_abs_path or resolve_url("dashboard:overview")
+    methods = get_adapter(request).get_reauthentication_methods(request.user)
+    if not methods:
+        raise PermissionDenied
+    return HttpResponseClientRedirect(f"{methods[0]['url']}?{urlencode({'next': back_to})}")
+
+
+def _to_sign_in(request: VisitorRequest) -> HttpResponse:
     if request.htmx:
         back_to = request.htmx.current_url_abs_path or resolve_url("dashboard:overview")
         return HttpResponseClientRedirect(

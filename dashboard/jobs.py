@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+
+from access.models import User
 from integrations.models import RenewalJob, RenewalJobItem
 
 NEWEST = 50
 MOST_ITEMS = 200
+MOST_RENEWED = 50
 # What somebody has to look at comes first.
 _ORDER = (
     RenewalJobItem.FAILED,
@@ -17,17 +23,43 @@ _ORDER = (
 )
 
 
-def newest_jobs() -> list[RenewalJob]:
-    return list(RenewalJob.objects.order_by("-created_at")[:NEWEST])
+def newest_jobs(user: User) -> list[RenewalJob]:
+    return list(_visible_to(user).order_by("-created_at")[:NEWEST])
+
+
+def get_job(user: User, pk: uuid.UUID) -> RenewalJob:
+    """Errors: Http404."""
+    return get_object_or_404(_visible_to(user), pk=pk)
+
+
+def _visible_to(user: User) -> QuerySet[RenewalJob]:
+    """A person who is limited to some agencies sees only the jobs that they began themselves."""
+    jobs = RenewalJob.objects.all()
+    return jobs.filter(caller=user.get_username()) if user.agencies else jobs
 
 
 def items_to_look_at(job: RenewalJob) -> list[RenewalJobItem]:
     """The accounts of a job that were not renewed, those that failed first."""
-    rows = job.items.exclude(outcome=RenewalJobItem.RENEWED).select_related("integration")
-    rows = rows.defer("integration__access_token_encrypted", "integration__refresh_token_encrypted")
+    rows = _items(job).exclude(outcome=RenewalJobItem.RENEWED)
     found = list(rows.order_by("-outcome", "pk")[:MOST_ITEMS])
     return sorted(found, key=lambda item: _ORDER.index(item.outcome))
 
 
+def newest_renewed(job: RenewalJob) -> list[RenewalJobItem]:
+    """Those renewed last: the accounts of a job are taken in the order of their items."""
+    rows = _items(job).filter(outcome=RenewalJobItem.RENEWED)
+    return list(rows.order_by("-pk")[:MOST_RENEWED])
+
+
+def _items(job: RenewalJob) -> QuerySet[RenewalJobItem]:
+    rows = job.items.select_related("integration")
+    return rows.defer("integration__access_token_encrypted", "integration__refresh_token_encrypted")
+
+
 def context(job: RenewalJob) -> dict[str, Any]:
-    return {"job": job, "progress": job.progress(), "items": items_to_look_at(job)}
+    return {
+        "job": job,
+        "progress": job.progress(),
+        "items": items_to_look_at(job),
+        "renewed": newest_renewed(job),
+    }

@@ -14,6 +14,7 @@ from enum import StrEnum
 from dashboard.times import clock, day, relative, span
 from integrations.causes import WhoActs
 from integrations.health import State, Status
+from integrations.install import UNFINISHED
 from integrations.models import GoHighLevelIntegration
 
 
@@ -30,9 +31,9 @@ class Tone(StrEnum):
 class Action(StrEnum):
     """The one button of an install."""
 
-    NONE = ""
     REFRESH = "refresh"
     RECONNECT = "reconnect"
+    SWITCH_ON = "switch_on"
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ LOOKS: Mapping[State, Look] = {
     State.UNINSTALLED: Look("Uninstalled", "circle-minus", Tone.GREY),
     State.DAMAGED: Look("Token damaged", "shield-x", Tone.RED),
 }
+
+# It is one of the uninstalled to those who ask for states, but nobody removed it.
+SWITCHED_OFF = Look("Switched off", "power", Tone.GREY)
 
 _WHO = {
     WhoActs.NOBODY: "nobody for now",
@@ -95,13 +99,21 @@ def tell(install: GoHighLevelIntegration, now: datetime) -> Story:
     cause = install.cause_info
     return Story(
         state=state,
-        look=LOOKS[state],
+        look=SWITCHED_OFF if install.status == Status.DEACTIVATED else LOOKS[state],
         sentence=_SENTENCES[state](install, now),
         effect=_effect(install, state, now),
         who=_WHO_BY_STATE.get(state) or _WHO[cause.who_acts if cause else WhoActs.NOBODY],
-        action=_ACTIONS.get(state, Action.REFRESH),
+        action=_action(install, state),
         since=_since(install, state),
     )
+
+
+def _action(install: GoHighLevelIntegration, state: State) -> Action:
+    if install.status == Status.DEACTIVATED:
+        return Action.SWITCH_ON
+    if state is State.WAITING and install.cause == UNFINISHED:
+        return Action.RECONNECT
+    return _ACTIONS.get(state, Action.REFRESH)
 
 
 def _since(install: GoHighLevelIntegration, state: State) -> datetime | None:
@@ -178,8 +190,16 @@ def _uninstalled(install: GoHighLevelIntegration, now: datetime) -> str:
     when = f" on {day(install.cause_since)}" if install.cause_since else ""
     if install.status == Status.DEACTIVATED:
         return f"Switched off here{when} by your team."
-    by = "the agency" if install.cause == "agency_uninstalled" else "the client"
-    return f"Removed{when} by {by}."
+    said = _HOW_IT_ENDED.get(install.cause, "Removed{when} by the client.")
+    return said.format(when=when)
+
+
+_HOW_IT_ENDED = {
+    "agency_uninstalled": "Removed{when} by the agency.",
+    "disconnected": "Disconnected{when} by your team, here and in HighLevel.",
+    "ended_here": "Ended{when} by your team, here only.",
+    "not_listed": "Marked as removed{when}: HighLevel no longer listed it.",
+}
 
 
 def _damaged(install: GoHighLevelIntegration, now: datetime) -> str:

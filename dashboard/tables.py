@@ -1,11 +1,43 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import django_tables2 as tables
+from django.core.paginator import Paginator
 from django.http import QueryDict
+from django.utils.functional import cached_property
+
+from dashboard.sentences import tell
+from integrations.models import GoHighLevelIntegration
 
 PER_PAGE = (25, 50, 100)
+# What the list can show beside name and state.
+COLUMNS = {
+    "agency": "Agency",
+    "expires": "Expires",
+    "verified": "Last verified",
+    "used": "Last used",
+    "renewed": "Renewed",
+    "installed": "Installed",
+    "highlevel_id": "HighLevel id",
+}
+COUNTED_UP_TO = 10_000
+USUAL_COLUMNS = ["agency", "expires", "verified", "used"]
+
+
+class BoundedPaginator(Paginator):
+    """Counts up to COUNTED_UP_TO: further pages are nobody's way to find an account."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        counted: int = rows.data.data.order_by()[: COUNTED_UP_TO + 1].count()
+        return min(counted, COUNTED_UP_TO)
+
+    @property
+    def is_cut(self) -> bool:
+        return self.count == COUNTED_UP_TO
 
 
 class InstallTable(tables.Table):
@@ -26,21 +58,92 @@ class InstallTable(tables.Table):
         accessor="last_used_at", verbose_name="Last used", order_by=("last_used_at", "pk")
     )
 
+    renewed = tables.Column(
+        accessor="renewed_at", verbose_name="Renewed", order_by=("renewed_at", "pk")
+    )
+    installed = tables.Column(
+        accessor="installed_at", verbose_name="Installed", order_by=("installed_at", "pk")
+    )
+    highlevel_id = tables.Column(
+        accessor="resource_id", verbose_name="HighLevel id", order_by=("resource_id", "pk")
+    )
+
+    # By which the rows are grouped; no column of its own.
+    group = tables.Column(
+        accessor="company_id", order_by=("company_name", "company_id"), visible=False
+    )
+
     class Meta:
         template_name = "dashboard/_install_table.html"
 
 
 def install_table(rows: Any, query: QueryDict, *, per_page: int | None = None) -> InstallTable:
-    """Return the table that `?sort=&page=&per_page=` ask for; what cannot be read is left out."""
-    table = InstallTable(rows, order_by=query.getlist("sort"))
+    """Return the table that `?sort=&page=&per_page=&col=&group=` ask for; what cannot be read is
+    left out."""
+    shown = shown_columns(query)
+    table = InstallTable(
+        rows,
+        order_by=query.getlist("sort"),
+        exclude=[name for name in COLUMNS if name not in shown],
+    )
     if not table.order_by:
         table.order_by = "name"
-    table.paginate(per_page=per_page or _per_page(query))
+    if is_grouped(query):
+        table.order_by = ("group", *table.order_by)
+    table.paginate(paginator_class=BoundedPaginator, per_page=per_page or _per_page(query))
     table.page = table.paginator.get_page(query.get("page"))
     return table
+
+
+def is_grouped(query: QueryDict) -> bool:
+    return query.get("group") == "agency"
+
+
+def shown_columns(query: QueryDict) -> list[str]:
+    asked = query.getlist("col")
+    return [name for name in COLUMNS if name in asked] or USUAL_COLUMNS
 
 
 def _per_page(query: QueryDict) -> int:
     asked = query.get("per_page", "")
     sizes = {str(size): size for size in PER_PAGE}
     return sizes.get(asked, PER_PAGE[0])
+
+
+EXPORT_HEADER = (
+    "id",
+    "kind",
+    "name",
+    "agency",
+    "agency id",
+    "HighLevel id",
+    "state",
+    "what happened",
+    "expires (UTC)",
+    "last verified (UTC)",
+    "last used (UTC)",
+    "installed (UTC)",
+)
+
+
+def export_row(install: GoHighLevelIntegration, now: datetime) -> tuple[object, ...]:
+    story = tell(install, now)
+    return (
+        install.pk,
+        "agency" if install.is_agency else "sub-account",
+        install,
+        install.company_name,
+        install.company_id,
+        install.resource_id,
+        story.look.label,
+        story.sentence,
+        *(
+            f"{moment:%Y-%m-%d %H:%M:%S}" if moment else ""
+            for moment in (
+                install.expires_at,
+                install.verified_at,
+                install.last_used_at,
+                install.installed_at,
+            )
+        ),
+    )

@@ -1,8 +1,10 @@
-"""Points in time as people say them. Pure: `now` is passed in."""
+"""Points in time as people say them; `now` is passed in, clocks show the active time zone."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+
+from django.utils import timezone
 
 JUST_NOW = timedelta(seconds=10)
 
@@ -32,20 +34,20 @@ def relative(moment: datetime, now: datetime) -> str:
 
 
 def absolute(moment: datetime) -> str:
-    """Return "3 May 2026, 14:02:09 UTC"."""
-    utc = moment.astimezone(UTC)
-    return f"{utc.day} {utc:%B %Y, %H:%M:%S} UTC"
+    """Return "3 May 2026, 14:02:09 UTC", in the zone of the person who looks."""
+    local = timezone.localtime(moment)
+    return f"{local.day} {local:%B %Y, %H:%M:%S %Z}"
 
 
 def clock(moment: datetime, now: datetime) -> str:
     """Return the time of day, "14:02 UTC", or with its day where that is not today's."""
-    utc = moment.astimezone(UTC)
-    if utc.date() == now.astimezone(UTC).date():
-        return f"{utc:%H:%M} UTC"
-    return f"{utc:%H:%M} UTC on {day(moment)}"
+    local = timezone.localtime(moment)
+    if local.date() == timezone.localtime(now).date():
+        return f"{local:%H:%M %Z}"
+    return f"{local:%H:%M %Z} on {day(moment)}"
 
 
 def day(moment: datetime) -> str:
     """Return "3 May 2026"."""
-    utc = moment.astimezone(UTC)
-    return f"{utc.day} {utc:%B %Y}"
+    local = timezone.localtime(moment)
+    return f"{local.day} {local:%B %Y}"

@@ -5,18 +5,30 @@ from __future__ import annotations
 
 import uuid
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.contrib import messages
-from django.http import HttpResponse, QueryDict
+from django.db import transaction
+from django.http import HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_POST, require_safe
+from django.utils.http import urlencode
+from django.views.decorators.http import require_POST
+from django_htmx.http import HttpResponseClientRedirect
 
-from dashboard import account, demo, jobs
+from access.audit import record
+from access.models import AuditEvent
+from access.roles import Permission
+from dashboard import account, charts, demo, jobs, keys
+from dashboard.alert_views import snooze_of
+from dashboard.exports import csv_response
 from dashboard.filters import InstallFilter
+from dashboard.grouping import worst_of_agencies
 from dashboard.htmx import (
     HtmxRequest,
     announce_change,
+    installs_of,
     next_page,
     panel,
     staff_page,
@@ -24,33 +36,40 @@ from dashboard.htmx import (
     wants_partial,
 )
 from dashboard.links import install_link
+from dashboard.selection import MOST_TICKED, read_ids
 from dashboard.summary import TILES, summarise, worst_first
-from dashboard.tables import PER_PAGE, install_table
+from dashboard.tables import (
+    COLUMNS,
+    EXPORT_HEADER,
+    PER_PAGE,
+    USUAL_COLUMNS,
+    export_row,
+    install_table,
+    is_grouped,
+    shown_columns,
+)
+from dashboard.timeline import KINDS, timeline
 from dashboard.worker import read_worker
-from integrations import bulk
-from integrations.models import GoHighLevelIntegration, RenewalJob
+from integrations import bulk, outage, snapshots
+from integrations.models import GoHighLevelIntegration
 from integrations.refresh import request_refresh
 
 MOST_ATTENTION = 8
 # How many of all accounts the overview shows.
 BRIEF = 10
-MOST_AT_ONCE = max(PER_PAGE)
 
 
-@require_safe
-@staff_page
+@staff_page()
 def overview(request: HtmxRequest) -> HttpResponse:
-    return render(request, "dashboard/overview.html", _overview_context())
+    return render(request, "dashboard/overview.html", _overview_context(request))
 
 
-@require_safe
-@staff_page
+@staff_page()
 def live_overview(request: HtmxRequest) -> HttpResponse:
-    return panel(request, "dashboard/_overview_panel.html", _overview_context())
+    return panel(request, "dashboard/_overview_panel.html", _overview_context(request))
 
 
-@require_safe
-@staff_page
+@staff_page()
 def install_list(request: HtmxRequest) -> HttpResponse:
     context = _list_context(request)
     if wants_partial(request):
@@ -58,33 +77,49 @@ def install_list(request: HtmxRequest) -> HttpResponse:
     return render(request, "dashboard/install_list.html", context)
 
 
-@require_safe
-@staff_page
+@staff_page()
+def install_export(request: HtmxRequest) -> StreamingHttpResponse:
+    """What the list's filter finds, as CSV."""
+    now = timezone.now()
+    found = InstallFilter(request.GET, installs_of(request).with_state(now)).qs.order_by(
+        "name", "pk"
+    )
+    return csv_response(
+        "accounts", EXPORT_HEADER, (export_row(row, now) for row in found.iterator(1000))
+    )
+
+
+@staff_page()
 def live_install_list(request: HtmxRequest) -> HttpResponse:
     return panel(request, "dashboard/_installs_panel.html", _list_context(request))
 
 
-@require_safe
-@staff_page
+@staff_page()
 def install_detail(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
-    return render(request, "dashboard/install_detail.html", _detail_context(request, _install(pk)))
+    return render(
+        request, "dashboard/install_detail.html", _detail_context(request, _install(request, pk))
+    )
 
 
-@require_safe
-@staff_page
+@staff_page()
 def live_install_detail(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
-    return panel(request, "dashboard/_install_panel.html", _detail_context(request, _install(pk)))
+    return panel(
+        request, "dashboard/_install_panel.html", _detail_context(request, _install(request, pk))
+    )
 
 
 @require_POST
-@staff_page
+@staff_page(Permission.OPERATE, audit="install.refresh")
 def install_refresh(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
     """Ask for a renewal; answer with the changed part of the page that the click came from."""
-    install = _install(pk)
+    install = _install(request, pk)
     if not install.is_active:
         text, tone = f"{install} was removed; there is nothing to refresh.", "amber"
+        record(request, "install.refresh", target=install, outcome=AuditEvent.REFUSED)
     else:
-        request_refresh(pk, trigger="dashboard", caller=request.user.get_username())
+        with transaction.atomic():
+            request_refresh(pk, trigger="dashboard", caller=request.user.get_username())
+            record(request, "install.refresh", target=install)
         text, tone = f"Refreshing {install}…", "blue"
         install.refresh_from_db(fields=["requested_at"])
     if not request.htmx:
@@ -95,63 +130,74 @@ def install_refresh(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
 
 
 @require_POST
-@staff_page
+@staff_page(Permission.OPERATE, audit="install.bulk_refresh")
 def install_bulk_refresh(request: HtmxRequest) -> HttpResponse:
     """Ask for the renewal of the ticked accounts: those of one page at most."""
+    if request.POST.get("all"):
+        preview = urlencode(
+            {"action": "refresh", "all": "1", "query": request.POST.get("query", "")}
+        )
+        return HttpResponseClientRedirect(f"{reverse('dashboard:install-bulk')}?{preview}")
     caller = request.user.get_username()
-    chosen = _uuids(request.POST.getlist("ids"))[:MOST_AT_ONCE]
-    asked = sum(request_refresh(pk, trigger="dashboard", caller=caller) for pk in chosen)
-    text = _bulk_sentence(asked, len(chosen) - asked)
+    ticked = read_ids(request.POST.getlist("ids"))[:MOST_TICKED]
+    chosen = list(installs_of(request).filter(pk__in=ticked).values_list("pk", flat=True))
+    with transaction.atomic():
+        asked = sum(request_refresh(pk, trigger="dashboard", caller=caller) for pk in chosen)
+        record(request, "install.bulk_refresh", asked=asked, ids=[str(pk) for pk in chosen])
+    text = _bulk_sentence(asked, len(ticked) - asked)
     if not request.htmx:
         messages.info(request, text)
         return redirect(next_page(request, "dashboard:install-list"))
     return toast(announce_change(HttpResponse(status=204)), text, "blue")
 
 
-@require_safe
-@staff_page
+@staff_page()
 def job_list(request: HtmxRequest) -> HttpResponse:
     now = timezone.now()
-    due = GoHighLevelIntegration.objects.needing_refresh(now).count()
-    context = {"now": now, "jobs": jobs.newest_jobs(), "due": due}
+    due = installs_of(request).needing_refresh(now).count()
+    context = {"now": now, "jobs": jobs.newest_jobs(request.user), "due": due}
     return render(request, "dashboard/job_list.html", context)
 
 
-@require_safe
-@staff_page
+@staff_page()
 def job_detail(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
-    return render(request, "dashboard/job_detail.html", _job_context(pk))
+    return render(request, "dashboard/job_detail.html", _job_context(request, pk))
 
 
-@require_safe
-@staff_page
+@staff_page()
 def live_job(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
-    return panel(request, "dashboard/_job_panel.html", _job_context(pk))
+    return panel(request, "dashboard/_job_panel.html", _job_context(request, pk))
 
 
 @require_POST
-@staff_page
+@staff_page(Permission.OPERATE, audit="job.create")
 def job_create(request: HtmxRequest) -> HttpResponse:
     """Hand all that need a renewal to the worker, and show how it goes."""
-    needing = GoHighLevelIntegration.objects.needing_refresh(timezone.now())
+    needing = installs_of(request).needing_refresh(timezone.now())
     ids = needing.values_list("pk", flat=True)
-    job = bulk.create_job(ids.iterator(), caller=request.user.get_username())
-    bulk.hand_to_worker(job)
+    with transaction.atomic():
+        job = bulk.create_job(ids.iterator(), caller=request.user.get_username())
+        bulk.hand_to_worker(job)
+        record(request, "job.create", target=job, total=job.total)
     return redirect("dashboard:job-detail", pk=job.pk)
 
 
 @require_POST
-@staff_page
+@staff_page(Permission.OPERATE, audit="job.cancel")
 def job_cancel(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
-    left = bulk.cancel(get_object_or_404(RenewalJob, pk=pk))
+    job = jobs.get_job(request.user, pk)
+    with transaction.atomic():
+        left = bulk.cancel(job)
+        record(request, "job.cancel", target=job, left=left)
     messages.info(request, f"Stopped. {left} left as they were.")
     return redirect("dashboard:job-detail", pk=pk)
 
 
 @require_POST
-@staff_page
+@staff_page(Permission.DISCONNECT, audit="demo.remove")
 def demo_data_remove(request: HtmxRequest) -> HttpResponse:
     removed = demo.remove()
+    record(request, "demo.remove", removed=removed)
     accounts = "1 demo account" if removed == 1 else f"{removed} demo accounts"
     messages.success(request, f"{accounts} removed, with their renewals and events.")
     return redirect("dashboard:overview")
@@ -160,29 +206,42 @@ def demo_data_remove(request: HtmxRequest) -> HttpResponse:
 # --- What the pages show ---
 
 
-def _overview_context() -> dict[str, Any]:
+def _overview_context(request: HtmxRequest) -> dict[str, Any]:
     now = timezone.now()
-    listed = GoHighLevelIntegration.objects.without_secrets().with_state(now)
+    rows = installs_of(request)
+    seen = snapshots.current(request.user, now)
     return {
         "now": now,
-        "summary": summarise(now),
+        "summary": summarise(seen.counts),
         "tiles": TILES,
-        "attention": worst_first(now, MOST_ATTENTION),
+        "ahead": charts.next_hours(seen, now),
+        "days": charts.last_days(now) if not request.user.agencies else [],
+        "attention": worst_first(rows, now, MOST_ATTENTION),
         "worker": read_worker(now),
-        "table": install_table(listed, QueryDict(), per_page=BRIEF),
+        "outage": outage.current(),
+        "table": install_table(rows.with_state(now), QueryDict(), per_page=BRIEF),
+        "columns": USUAL_COLUMNS,
     }
 
 
 def _list_context(request: HtmxRequest) -> dict[str, Any]:
     now = timezone.now()
-    rows = GoHighLevelIntegration.objects.without_secrets().with_state(now)
-    found = InstallFilter(request.GET, rows)
+    rows = installs_of(request)
+    found = InstallFilter(request.GET, rows.with_state(now))
+    table = install_table(found.qs, request.GET)
+    grouped = is_grouped(request.GET)
+    shown = [row.record for row in table.paginated_rows] if grouped else []
     return {
         "now": now,
-        "summary": summarise(now),
+        "summary": summarise(snapshots.counts(request.user, now)),
         "tiles": TILES,
         "filter": found,
-        "table": install_table(found.qs, request.GET),
+        "table": table,
+        "is_grouped": grouped,
+        "agency_looks": worst_of_agencies(found.qs, shown, now) if grouped else {},
+        "columns": shown_columns(request.GET),
+        "all_columns": COLUMNS,
+        "usual_columns": USUAL_COLUMNS,
         "page_sizes": PER_PAGE,
         "selectable": True,
     }
@@ -191,25 +250,32 @@ def _list_context(request: HtmxRequest) -> dict[str, Any]:
 def _detail_context(request: HtmxRequest, install: GoHighLevelIntegration) -> dict[str, Any]:
     cause = install.cause_info
     message = cause.client_message if cause else ""
+    now = timezone.now()
+    kind = request.GET.get("show", "")
+    kind = kind if kind in KINDS else ""
     return {
-        "now": timezone.now(),
+        "now": now,
         "install": install,
         "message": message.format(reconnect_url=install_link(request)) if message else "",
         "curl": account.curl_example(install, request.build_absolute_uri("/")),
-        "attempts": account.newest_attempts(install),
-        "events": account.newest_events(install),
+        "python": account.python_example(install, request.build_absolute_uri("/")),
+        "holders": keys.who_has_token(install, now),
+        "last_attempt": account.last_attempt(install),
+        "timeline": timeline(install, account.events_of(install), kind),
+        "timeline_kind": kind,
+        "timeline_kinds": KINDS,
         "progress": account.progress(install),
         "runway": account.runway(install),
+        "snooze": snooze_of(install, timezone.now()),
     }
 
 
-def _job_context(pk: uuid.UUID) -> dict[str, Any]:
-    job = get_object_or_404(RenewalJob, pk=pk)
-    return {"now": timezone.now(), **jobs.context(job)}
+def _job_context(request: HtmxRequest, pk: uuid.UUID) -> dict[str, Any]:
+    return {"now": timezone.now(), **jobs.context(jobs.get_job(request.user, pk))}
 
 
-def _install(pk: uuid.UUID) -> GoHighLevelIntegration:
-    return get_object_or_404(GoHighLevelIntegration.objects.without_secrets(), pk=pk)
+def _install(request: HtmxRequest, pk: uuid.UUID) -> GoHighLevelIntegration:
+    return get_object_or_404(installs_of(request), pk=pk)
 
 
 def _changed_part(request: HtmxRequest, install: GoHighLevelIntegration) -> HttpResponse:
@@ -223,19 +289,10 @@ def _changed_part(request: HtmxRequest, install: GoHighLevelIntegration) -> Http
             return render(request, "dashboard/_attention_item.html", context)
         case _:
             # Only the list's rows can be ticked; its address is not this one.
-            selectable = "/installs/" in (request.htmx.current_url_abs_path or "")
-            context |= {"selectable": selectable}
+            page = urlsplit(request.htmx.current_url_abs_path or "")
+            columns = shown_columns(QueryDict(page.query))
+            context |= {"selectable": "/installs/" in page.path, "columns": columns}
             return render(request, "dashboard/_install_row.html", context)
-
-
-def _uuids(texts: list[str]) -> list[uuid.UUID]:
-    found = []
-    for text in texts:
-        try:
-            found.append(uuid.UUID(text))
-        except ValueError:
-            continue
-    return found
 
 
 def _bulk_sentence(asked: int, skipped: int) -> str:

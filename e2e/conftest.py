@@ -1,59 +1,17 @@
-"""The whole product in real processes: web server, worker and sandbox on a throw-away database."""
+"""The product for the browser tests, and the browser's settings."""
 
 from __future__ import annotations
 
-import base64
-import json
-import os
-import secrets
-import signal
-import socket
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import BrowserContext, ConsoleMessage, expect
 
-from bootstrap import ports
-from bootstrap.console import ROOT
-from bootstrap.supervisor import Program, Supervisor
+from e2e.product import CHROMIUM_ARGUMENTS, Product, manage, running_product
 
-READY_S = 60
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@dataclass(frozen=True)
-class Product:
-    """Where everything listens, and the first user's one-time password."""
-
-    url: str
-    sandbox_url: str
-    password: str
-    environ: dict[str, str]
-
-    def control(self, call: str, **values: Any) -> dict[str, Any]:
-        """Make a call of the sandbox's control API; return its JSON answer."""
-        request = urllib.request.Request(  # noqa: S310 - our own address
-            f"{self.sandbox_url}/_sandbox/{call}",
-            data=json.dumps(values).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
-            told: dict[str, Any] = json.load(answer)
-        return told
+# A machine that is busy with something else is slow, not wrong.
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="session")
@@ -70,77 +28,32 @@ def base_url(product: Product) -> str:
 
 @pytest.fixture(scope="session")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    folder = tmp_path_factory.mktemp("product")
-    port, sandbox_port = _free_port(), _free_port()
-    environ = _environ(folder, port, sandbox_port)
-    with Supervisor() as supervisor:
-        # Ctrl-C ends the tests as everywhere; then the supervisor ends the programs.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        supervisor.start(_sandbox(folder, port, sandbox_port, environ))
-        _wait_for(supervisor, sandbox_port, "/_sandbox/env", "The sandbox")
-        environ |= json.loads(ports.fetch("127.0.0.1", sandbox_port, "/_sandbox/env"))
-        _manage(environ, "migrate", "--verbosity=0")
-        _manage(environ, "collectstatic", "--noinput", "--verbosity=0")
-        password = _manage(environ, "create_first_user").split()[-1]
-        gunicorn = [sys.executable, "-m", "gunicorn", "config.wsgi", "-c", "gunicorn.conf.py"]
-        supervisor.start(Program("web server", gunicorn, environ))
-        qcluster = [sys.executable, "manage.py", "qcluster"]
-        supervisor.start(Program("worker", qcluster, environ))
-        _wait_for(supervisor, port, "/healthz", "The web server")
-        # The session is bound to one name of the host: the one that HighLevel sends people back to.
-        url, sandbox_url = f"http://localhost:{port}", f"http://127.0.0.1:{sandbox_port}"
-        yield Product(url, sandbox_url, password, environ)
+    with running_product(tmp_path_factory.mktemp("product")) as product:
+        yield product
 
 
 @pytest.fixture(scope="module", autouse=True)
 def without_accounts(product: Product) -> None:
     """Each file of journeys begins with no account, whatever the ones before it installed."""
-    _manage(product.environ, "shell", "-c", "from dashboard import demo; demo.remove()")
+    product.control("reset")
+    manage(product.environ, "shell", "-c", "from dashboard import demo; demo.remove()")
 
 
-def _environ(folder: Path, port: int, sandbox_port: int) -> dict[str, str]:
-    return {
-        **os.environ,
-        "DJANGO_SETTINGS_MODULE": "config.settings",
-        "WHATREACH_ENV_FILE": os.devnull,
-        "DJANGO_SECRET_KEY": secrets.token_urlsafe(50),
-        "DJANGO_DEBUG": "false",
-        "DATABASE_URL": f"sqlite:///{folder / 'product.sqlite3'}",
-        "TOKEN_ENCRYPTION_KEYS": f"e1:{base64.b64encode(secrets.token_bytes(32)).decode()}",
-        "GHL_REDIRECT_URI": f"http://localhost:{port}/app/callback/",
-        "SANDBOX_URL": f"http://127.0.0.1:{sandbox_port}",
-        "HOST": "127.0.0.1",
-        "PORT": str(port),
-        "LOG_LEVEL": "WARNING",
-    }
+@pytest.fixture
+def problems(context: BrowserContext) -> list[str]:
+    """What the browser complains about: script errors, and whatever the CSP blocks."""
+    return listen_for_problems(context)
 
 
-def _sandbox(folder: Path, port: int, sandbox_port: int, environ: dict[str, str]) -> Program:
-    command = [sys.executable, "manage.py", "sandbox", f"--port={sandbox_port}"]
-    command += [f"--state={folder / 'sandbox.sqlite3'}", f"--app-url=http://127.0.0.1:{port}"]
-    return Program("sandbox", command, environ, ends_last=True)
+def listen_for_problems(context: BrowserContext) -> list[str]:
+    found: list[str] = []
 
+    def note(message: ConsoleMessage) -> None:
+        # htmx says this of a poll that was cut off because its page was left.
+        is_cut_poll = message.text.startswith("htmx:afterRequest")
+        if message.type == "error" and not is_cut_poll:
+            found.append(message.text)
 
-def _manage(environ: dict[str, str], *command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "manage.py", *command],
-        cwd=ROOT,
-        env=environ,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return done.stdout
-
-
-def _wait_for(supervisor: Supervisor, port: int, path: str, what: str) -> None:
-    supervisor.wait_until(
-        lambda: ports.answers("127.0.0.1", port, path), what=what, timeout_s=READY_S
-    )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    context.on("console", note)
+    context.on("weberror", lambda error: found.append(str(error.error)))
+    return found

@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-import re
+from playwright.sync_api import BrowserContext, Page, expect
 
-import pytest
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
-
-from e2e.conftest import Product
-from e2e.people import sign_in
-
-
-@pytest.fixture
-def problems(context: BrowserContext) -> list[str]:
-    """What the browser complains about: script errors, and whatever the CSP blocks."""
-    found: list[str] = []
-
-    def note(message: ConsoleMessage) -> None:
-        # htmx says this of a poll that was cut off because its page was left.
-        is_cut_poll = message.text.startswith("htmx:afterRequest")
-        if message.type == "error" and not is_cut_poll:
-            found.append(message.text)
-
-    context.on("console", note)
-    context.on("weberror", lambda error: found.append(str(error.error)))
-    return found
+from e2e.people import install_one_sub_account, sign_in
+from e2e.product import Product
 
 
 def test_from_sign_in_to_uninstall(
@@ -68,11 +49,3 @@ def test_from_sign_in_to_uninstall(
 
     assert watcher.evaluate("window.neverReloaded") is True
     assert problems == []
-
-
-def install_one_sub_account(page: Page, agency: str, sub_account: str) -> None:
-    page.get_by_role("link", name=re.compile("^Install$")).click()
-    page.get_by_role("link", name=agency).click()
-    page.get_by_label("As the user of one sub-account").check()
-    page.locator("select[name=location_id]").select_option(label=sub_account)
-    page.get_by_role("button", name="Allow & Install").click()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Page, expect
 
-from e2e.conftest import Product
 from e2e.people import install, sign_in
+from e2e.product import Product
 
 
 def test_a_hundred_ticks_take_nothing_from_the_persons_hands(product: Product, page: Page) -> None:
@@ -54,6 +56,8 @@ def test_ticked_rows_hold_the_polling_and_are_refreshed_together(
     healthy = page.locator("tr.install-row .state", has_text="Healthy")
     expect(healthy).to_have_count(4, timeout=60_000)
 
+    _tick(page, times=1)
+    expect(page.locator("[data-bulk-button]").first).to_be_hidden()
     page.get_by_label("Select all on this page").check()
     button = page.get_by_role("button", name="Refresh selected (4)")
     button.click()
@@ -64,15 +68,34 @@ def test_ticked_rows_hold_the_polling_and_are_refreshed_together(
 
 def test_a_lost_connection_is_said_with_the_time_of_the_data(product: Product, page: Page) -> None:
     sign_in(product, page)
+    _choose_zone(page, "Asia/Kolkata")
     page.goto("/")
     line = page.locator("[data-live-text]")
     expect(line).to_have_text(re.compile(r"Live · updated \d+ s ago"))
     page.context.set_offline(True)
     _tick(page, times=1)
-    expect(line).to_have_text(re.compile(r"Connection lost, data from \d\d:\d\d UTC"))
+    expect(line).to_have_text(re.compile(r"Connection lost, data from \d\d:\d\d IST"))
+    there = datetime.now(ZoneInfo("Asia/Kolkata"))
+    told = line.inner_text().split()[-2]
+    assert told in {f"{moment:%H:%M}" for moment in (there, there - timedelta(minutes=1))}
     page.context.set_offline(False)
     _tick(page, times=1)
     expect(line).to_have_text(re.compile(r"Live · updated"))
+    _choose_zone(page, "")
+
+
+def test_a_search_is_made_once_also_when_the_field_is_left(product: Product, page: Page) -> None:
+    sign_in(product, page)
+    page.goto("/installs/")
+    page.get_by_role("button", name="Pause live updates").click()
+    searches: list[str] = []
+    page.on("request", lambda request: searches.append(request.url))
+    with page.expect_response("**/installs/?q=nothing*"):
+        page.get_by_label("Search by name or any id").fill("nothing like it")
+    page.keyboard.press("Tab")
+    # A second one would be under way before the page answers this.
+    page.evaluate("fetch('/healthz')")
+    assert [url for url in searches if "q=nothing" in url] == searches[:1]
 
 
 def test_a_pause_stops_the_polling(product: Product, page: Page) -> None:
@@ -95,6 +118,13 @@ def test_the_theme_is_remembered(product: Product, page: Page) -> None:
         expect(root).to_have_attribute("data-bs-theme", theme)
     page.reload()
     expect(root).to_have_attribute("data-bs-theme", "dark")
+
+
+def _choose_zone(page: Page, zone: str) -> None:
+    page.goto("/me/")
+    page.locator("[name=time_zone]").select_option(zone)
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#toasts")).to_contain_text("Times are shown in")
 
 
 def _tick(page: Page, *, times: int) -> None:

@@ -1,21 +1,43 @@
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from integrations import bulk, install
-from integrations.health import State
+from integrations import bulk, ending, snapshots
+from integrations.causes import CAUSES
+from integrations.health import State, Status
 from integrations.models import (
     GoHighLevelIntegration,
     IntegrationQuerySet,
+    Outage,
     RefreshAttempt,
     RenewalJob,
+    StateChange,
 )
 
 MASK = "•••••••• (encrypted)"
+TOKEN_FIELDS = [
+    "access_token",
+    "refresh_token",
+    "state",
+    "user_type",
+    "scope",
+    "is_bulk_installation",
+    "token_type",
+    "expires_at",
+    "renew_at",
+    "renewed_at",
+    "verified_at",
+    "client_id",
+    "key_id",
+    "generation",
+]
+_STATES = [(state, state.value.replace("_", " ").capitalize()) for state in State]
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -23,12 +45,35 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> list[tuple[str, str]]:
-        return [(state.value, state.value.replace("_", " ").capitalize()) for state in State]
+        return [(state.value, label) for state, label in _STATES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
         if self.value() is None:
             return queryset
         return queryset.filter(state_now=self.value())
+
+
+class FieldFilter(admin.SimpleListFilter):
+    """By a column whose values are known: Django's own filter would read the whole table."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        if self.value() is None:
+            return queryset
+        return queryset.filter(**{str(self.parameter_name): self.value()})
+
+
+class StatusFilter(FieldFilter):
+    title = parameter_name = "status"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> list[tuple[str, str]]:
+        return [(status.value, status.value.capitalize()) for status in Status]
+
+
+class CauseFilter(FieldFilter):
+    title = parameter_name = "cause"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> list[tuple[str, str]]:
+        return [(code, cause.title) for code, cause in CAUSES.items()]
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -46,12 +91,33 @@ class ReadOnlyAdmin(ModelAdmin):
 
 @admin.register(GoHighLevelIntegration)
 class IntegrationAdmin(ModelAdmin):
-    list_display = ["__str__", "user_type", "company_name", "state", "expires_at", "verified_at"]
-    list_filter = ["user_type", StateFilter]
+    list_display = [
+        "__str__",
+        "user_type",
+        "company_name",
+        "state",
+        "expires_at",
+        "verified_at",
+        "is_bulk_installation",
+    ]
+    list_filter = [StateFilter, "user_type", "is_bulk_installation"]
     search_fields = ["name", "company_name", "resource_id", "company_id", "user_email"]
     actions = ["renew", "deactivate"]
     show_full_result_count = False
     exclude = ["access_token_encrypted", "refresh_token_encrypted", "lease_id"]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        counts = snapshots.counts_of_agency("", timezone.now())
+        health = [(s.value, label, counts[s]) for s, label in _STATES if counts.get(s)]
+        return super().changelist_view(request, {"health": health, **(extra_context or {})})
+
+    def get_fieldsets(self, request: HttpRequest, obj: object = None) -> Any:
+        """The token's own facts by themselves; then everything else."""
+        names = self.get_readonly_fields(request, obj)
+        return [
+            ("Token", {"fields": TOKEN_FIELDS}),
+            ("Install", {"fields": [name for name in names if name not in TOKEN_FIELDS]}),
+        ]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet:
         return GoHighLevelIntegration.objects.without_secrets().worst_first(timezone.now())
@@ -88,7 +154,10 @@ class IntegrationAdmin(ModelAdmin):
 
     @admin.action(description="Switch the selected installs off", permissions=["change"])
     def deactivate(self, request: HttpRequest, rows: QuerySet) -> None:
-        ended = install.deactivate(GoHighLevelIntegration.objects.filter(pk__in=rows.values("pk")))
+        ended = ending.deactivate(
+            GoHighLevelIntegration.objects.filter(pk__in=rows.values("pk")),
+            caller=request.user.get_username(),
+        )
         messages.success(request, f"{ended} switched off.")
 
 
@@ -106,3 +175,18 @@ class RefreshAttemptAdmin(ReadOnlyAdmin):
 @admin.register(RenewalJob)
 class RenewalJobAdmin(ReadOnlyAdmin):
     list_display = ["id", "caller", "created_at", "total", "cancelled_at"]
+
+
+@admin.register(StateChange)
+class StateChangeAdmin(ReadOnlyAdmin):
+    list_display = ["integration", "at", "status_before", "status", "cause", "trigger", "caller"]
+    list_filter = [StatusFilter, CauseFilter]
+    list_select_related = ["integration"]
+    search_fields = ["integration__name", "integration__resource_id"]
+    show_full_result_count = False
+
+
+@admin.register(Outage)
+class OutageAdmin(ReadOnlyAdmin):
+    list_display = ["began_at", "ended_at", "cause", "tries"]
+    list_filter = ["is_open", CauseFilter]

@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from datetime import datetime, timedelta
+from functools import wraps
 from typing import Annotated, Any
 
-from django.db import InterfaceError, OperationalError
+from django.db import transaction
 from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern
 from django.utils import timezone
 from ninja import NinjaAPI, Query, Schema, Status
 from ninja.errors import HttpError, ValidationError
 from ninja.parser import Parser
-from pydantic import Field
+from pydantic import Field, StrictBool
 
-from access.models import Scope
-from integrations import bulk, connectivity
-from integrations.auth import ApiError, Caller, Requires
+from access.audience import ONLY_SHOWS, Audience, Who
+from access.audit import record
+from access.models import AuditEvent, Scope
+from integrations import bulk, connectivity, handouts
+from integrations.auth import Caller, Requires
 from integrations.causes import CAUSES, WhoActs
-from integrations.errors import json_error
+from integrations.errors import ApiError, answer, json_error
 from integrations.health import OFF, State
 from integrations.models import GoHighLevelIntegration, RenewalJob, RenewalJobItem
 from integrations.refresh import CALL_S, Outcome, RefreshResult, refresh_integration
-from integrations.tokens import NoToken, Source, get_access_token
-
-logger = logging.getLogger(__name__)
+from integrations.tokens import STATUS_OF_CAUSE, Source, get_access_token
 
 # So many are renewed side by side while the caller waits; more become a job of the worker.
 INLINE_LIMIT = 8
 LIST_LIMIT = 500
-DATABASE_RETRY_AFTER_S = 5
 
 # Half a day: no token lives much longer than one.
 MinValidFor = Annotated[int, Query(ge=0, le=43_200)]
+# No name or id has a NUL in it, and PostgreSQL takes none.
+Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class ObjectParser(Parser):
@@ -43,7 +45,9 @@ class ObjectParser(Parser):
     def parse_body(self, request: HttpRequest) -> Any:
         if request.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
             return {}
-        body = super().parse_body(request)
+        body: Any = super().parse_body(request)
+        if body is None:
+            return {}
         if not isinstance(body, dict):
             raise HttpError(400, "The body must be a JSON object.")
         return body
@@ -56,6 +60,14 @@ api = NinjaAPI(
 
 class ApiRequest(HttpRequest):
     auth: Caller
+
+
+class Error(Schema):
+    error: str
+    details: str
+    who_acts: WhoActs
+    retry_after: int | None
+    help_url: str
 
 
 class InstallSummary(Schema):
@@ -117,7 +129,8 @@ class Renewed(Schema):
 
 class BulkRefreshIn(Schema, extra="forbid"):
     ids: list[uuid.UUID] | None = Field(None, max_length=10_000)
-    force: bool = False
+    # Not 1 or "yes": what was not meant as true must not renew everything.
+    force: StrictBool = False
 
 
 class BulkRefreshed(Schema):
@@ -160,13 +173,19 @@ class Connectivity(Schema):
 
 class ListFilter(Schema):
     state: State | None = None
-    agency: str = ""
-    q: str = ""
+    agency: Text = ""
+    q: Text = ""
     cursor: uuid.UUID | None = None
     limit: int = Field(100, ge=1, le=LIST_LIMIT)
 
 
-@api.get("/list/", auth=Requires(Scope.INTEGRATIONS_READ), response=InstallList)
+def _answers(success: Any, *errors: int) -> dict[int, Any]:
+    """What an address answers: the success, its own errors, and those of every address."""
+    common = (401, 403, 422, 429, 500, 503)
+    return {200: success} | dict.fromkeys(sorted({*common, *errors}), Error)
+
+
+@api.get("/list/", auth=Requires(Scope.INTEGRATIONS_READ), response=_answers(InstallList))
 def list_installs(request: ApiRequest, filters: Query[ListFilter]) -> dict[str, Any]:
     """Installs in the order of their ids, a page at a time: pass `next_cursor` as `cursor`."""
     now = timezone.now()
@@ -190,7 +209,11 @@ def list_installs(request: ApiRequest, filters: Query[ListFilter]) -> dict[str, 
     }
 
 
-@api.get("/status/{uuid:pk}/", auth=Requires(Scope.INTEGRATIONS_READ), response=InstallStatus)
+@api.get(
+    "/status/{uuid:pk}/",
+    auth=Requires(Scope.INTEGRATIONS_READ),
+    response=_answers(InstallStatus, 404),
+)
 def install_status(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
     request.auth.check_install(pk)
     row = GoHighLevelIntegration.objects.without_secrets().get(pk=pk)
@@ -207,7 +230,7 @@ def install_status(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
     }
 
 
-@api.get("/token-health/", auth=Requires(Scope.INTEGRATIONS_READ), response=TokenHealth)
+@api.get("/token-health/", auth=Requires(Scope.INTEGRATIONS_READ), response=_answers(TokenHealth))
 def token_health(request: ApiRequest) -> dict[str, Any]:
     """The summary over all installs but those that ended."""
     now = timezone.now()
@@ -224,7 +247,11 @@ def token_health(request: ApiRequest) -> dict[str, Any]:
     }
 
 
-@api.get("/get-token/{uuid:pk}/", auth=Requires(Scope.TOKENS_READ), response=Token)
+@api.get(
+    "/get-token/{uuid:pk}/",
+    auth=Requires(Scope.TOKENS_READ),
+    response=_answers(Token, 404, 409, 410),
+)
 def get_token(
     request: ApiRequest, response: HttpResponse, pk: uuid.UUID, min_valid_for: MinValidFor = 300
 ) -> dict[str, Any]:
@@ -233,6 +260,10 @@ def get_token(
     token = get_access_token(
         pk, min_valid_for=timedelta(seconds=min_valid_for), caller=request.auth.name
     )
+    key = request.auth.key
+    if key is None:  # nobody but a key has this scope
+        raise ApiError("key_missing", 401)
+    handouts.count(key, pk, request.auth.address)
     response["Cache-Control"] = "no-store"
     return {
         "access_token": token.access_token,
@@ -247,12 +278,18 @@ def get_token(
     }
 
 
-@api.post("/refresh/{uuid:pk}/", auth=Requires(Scope.TOKENS_REFRESH), response=Renewed)
+@api.post(
+    "/refresh/{uuid:pk}/",
+    auth=Requires(Scope.TOKENS_REFRESH),
+    response=_answers(Renewed, 404, 409, 410),
+)
 def refresh(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
     """Renew one install now and answer when it is done."""
     request.auth.check_install(pk)
     result = refresh_integration(pk, trigger="api", caller=request.auth.name, wait_s=2 * CALL_S)
     row = GoHighLevelIntegration.objects.without_secrets().get(pk=pk)
+    outcome = AuditEvent.DONE if result.success else AuditEvent.FAILED
+    record(request, "install.refresh", target=row, outcome=outcome)
     if not result.success:
         raise _refresh_error(result, row)
     return {
@@ -266,7 +303,7 @@ def refresh(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
 @api.post(
     "/bulk-refresh/",
     auth=Requires(Scope.TOKENS_REFRESH),
-    response={200: BulkRefreshed, 202: Job},
+    response=_answers(BulkRefreshed, 400) | {202: Job},
 )
 def bulk_refresh(request: ApiRequest, body: BulkRefreshIn | None = None) -> Status:
     """Renew all that are due, those in `ids`, or with `force` all. Many become a job (202)."""
@@ -276,12 +313,17 @@ def bulk_refresh(request: ApiRequest, body: BulkRefreshIn | None = None) -> Stat
         rows = rows.filter(pk__in=body.ids)
     elif not body.force:
         rows = rows.needing_refresh(timezone.now())
-    ids = list(rows.values_list("pk", flat=True))
-    job = bulk.create_job(ids, caller=request.auth.name)
-    if len(ids) > INLINE_LIMIT:
-        bulk.hand_to_worker(job)
+    ids = rows.order_by("pk").values_list("pk", flat=True)
+    few = list(ids[: INLINE_LIMIT + 1])
+    is_inline = len(few) <= INLINE_LIMIT
+    with transaction.atomic():
+        job = bulk.create_job(few if is_inline else ids.iterator(), caller=request.auth.name)
+        if not is_inline:
+            bulk.hand_to_worker(job)
+        record(request, "install.bulk_refresh", target=job, total=job.total)
+    if not is_inline:
         return Status(202, _job(job))
-    bulk.run_batch(job, ids)
+    bulk.run_batch(job, few)
     progress = job.progress()
     return Status(
         200,
@@ -294,28 +336,47 @@ def bulk_refresh(request: ApiRequest, body: BulkRefreshIn | None = None) -> Stat
     )
 
 
-@api.get("/jobs/{uuid:pk}/", auth=Requires(Scope.TOKENS_REFRESH), response=JobDetail)
+@api.get("/jobs/{uuid:pk}/", auth=Requires(Scope.TOKENS_REFRESH), response=_answers(JobDetail, 404))
 def job_status(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
     """How far a bulk renewal is, and which installs it could not renew (the first 500)."""
-    job = RenewalJob.objects.get(pk=pk)
+    job = _get_job(request.auth, pk)
     failed = job.items.filter(outcome=RenewalJobItem.FAILED).order_by("pk")
     return _job(job) | {
         "failed": [{"id": item.integration_id, "cause": item.cause} for item in failed[:LIST_LIMIT]]
     }
 
 
-@api.post("/jobs/{uuid:pk}/cancel/", auth=Requires(Scope.TOKENS_REFRESH), response=Job)
+@api.post(
+    "/jobs/{uuid:pk}/cancel/", auth=Requires(Scope.TOKENS_REFRESH), response=_answers(Job, 404)
+)
 def cancel_job(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
     """Begin nothing more of a bulk renewal; what is done stays done."""
-    job = RenewalJob.objects.get(pk=pk)
-    bulk.cancel(job)
+    job = _get_job(request.auth, pk)
+    with transaction.atomic():
+        left = bulk.cancel(job)
+        record(request, "job.cancel", target=job, left=left)
     return _job(job)
 
 
-@api.get("/test-connectivity/", auth=Requires(Scope.INTEGRATIONS_READ), response=Connectivity)
+@api.get(
+    "/test-connectivity/", auth=Requires(Scope.INTEGRATIONS_READ), response=_answers(Connectivity)
+)
 def test_connectivity(request: ApiRequest) -> dict[str, Any]:
     services = connectivity.check_services()
     return {"success": all(service.reachable for service in services), "services": services}
+
+
+def _get_job(caller: Caller, pk: uuid.UUID) -> RenewalJob:
+    """A limited caller sees the jobs that are wholly about its own installs.
+
+    Errors: RenewalJob.DoesNotExist.
+    """
+    job = RenewalJob.objects.get(pk=pk)
+    if caller.is_limited:
+        others = job.items.exclude(integration__in=caller.installs())
+        if others.exists():
+            raise RenewalJob.DoesNotExist
+    return job
 
 
 def _summary(row: GoHighLevelIntegration, now: datetime) -> dict[str, Any]:
@@ -348,13 +409,12 @@ def _job(row: RenewalJob) -> dict[str, Any]:
 
 
 def _refresh_error(result: RefreshResult, row: GoHighLevelIntegration) -> ApiError:
-    """The status says whose turn it is: 409 the install's state, 410 gone, 503 try again."""
     if result.outcome is Outcome.BUSY:
         return ApiError(
             "highlevel_unavailable", 503, details="A renewal is still running.", retry_after_s=5
         )
     cause = result.cause or row.cause or "highlevel_unavailable"
-    status = _STATUS_OF_CAUSE.get(cause, 503)
+    status = STATUS_OF_CAUSE.get(cause, 503)
     if row.status in OFF:
         status = 410
     return ApiError(
@@ -372,19 +432,6 @@ _PUBLIC_CAUSE = {
     "location_inactive": "paused_by_highlevel",
     "agency_uninstalled": "uninstalled",
 }
-_STATUS_OF_CAUSE = {
-    "refused": 409,
-    "answer_lost": 409,
-    "needs_reconnect": 409,
-    "location_inactive": 409,
-    "paused_by_highlevel": 409,
-    "token_damaged": 409,
-    "waiting_for_agency": 409,
-    "waiting_for_install": 409,
-    "uninstalled": 410,
-    "agency_uninstalled": 410,
-    "deactivated": 410,
-}
 
 
 def _seconds_until(moment: datetime | None) -> int:
@@ -393,31 +440,8 @@ def _seconds_until(moment: datetime | None) -> int:
     return max(1, round((moment - timezone.now()).total_seconds()))
 
 
-@api.exception_handler(ApiError)
-def _on_api_error(request: HttpRequest, error: ApiError) -> JsonResponse:
-    response = json_error(
-        error.code, error.status, details=error.details, retry_after_s=error.retry_after_s
-    )
-    if error.status == 401:
-        response["WWW-Authenticate"] = "Bearer"
-    return response
-
-
-@api.exception_handler(NoToken)
-def _on_no_token(request: HttpRequest, error: NoToken) -> JsonResponse:
-    status = _STATUS_OF_CAUSE.get(error.cause, 503)
-    return json_error(error.cause, status, retry_after_s=error.retry_after_s)
-
-
-@api.exception_handler(GoHighLevelIntegration.DoesNotExist)
-@api.exception_handler(RenewalJob.DoesNotExist)
-@api.exception_handler(Http404)
-def _on_not_found(request: HttpRequest, error: Exception) -> JsonResponse:
-    return json_error("not_found", 404)
-
-
 @api.exception_handler(ValidationError)
-def _on_invalid(request: HttpRequest, error: ValidationError) -> JsonResponse:
+def _on_invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     found = "; ".join(
         f"{'.'.join(str(part) for part in item['loc'][1:]) or 'body'}: {item['msg']}"
         for item in error.errors
@@ -426,18 +450,62 @@ def _on_invalid(request: HttpRequest, error: ValidationError) -> JsonResponse:
 
 
 @api.exception_handler(HttpError)
-def _on_http_error(request: HttpRequest, error: HttpError) -> JsonResponse:
+def _on_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     return json_error("invalid_input", error.status_code, details=error.message)
 
 
-@api.exception_handler(OperationalError)
-@api.exception_handler(InterfaceError)
-def _on_database_away(request: HttpRequest, error: Exception) -> JsonResponse:
-    logger.error("The database does not answer: %s %s", request.method, request.path_info)
-    return json_error("database_unavailable", 503, retry_after_s=DATABASE_RETRY_AFTER_S)
-
-
+@api.exception_handler(Http404)
 @api.exception_handler(Exception)
-def _on_fault(request: HttpRequest, error: Exception) -> JsonResponse:
-    logger.exception("Fault in %s %s", request.method, request.path_info)
-    return json_error("internal_error", 500)
+def _on_error(request: HttpRequest, error: Exception) -> HttpResponse:
+    return answer(error)
+
+
+# --- Addresses ---
+
+_COUNTED = "It is counted by key, install and hour, which is the record of hand-outs."
+AUDIENCES = {
+    "list_installs": Audience(Who.KEY, Scope.INTEGRATIONS_READ, no_audit=ONLY_SHOWS),
+    "install_status": Audience(Who.KEY, Scope.INTEGRATIONS_READ, no_audit=ONLY_SHOWS),
+    "token_health": Audience(Who.KEY, Scope.INTEGRATIONS_READ, no_audit=ONLY_SHOWS),
+    "get_token": Audience(Who.KEY, Scope.TOKENS_READ, no_audit=_COUNTED),
+    "refresh": Audience(Who.KEY, Scope.TOKENS_REFRESH, audit="install.refresh"),
+    "bulk_refresh": Audience(Who.KEY, Scope.TOKENS_REFRESH, audit="install.bulk_refresh"),
+    "job_status": Audience(Who.KEY, Scope.TOKENS_REFRESH, no_audit=ONLY_SHOWS),
+    "cancel_job": Audience(Who.KEY, Scope.TOKENS_REFRESH, audit="job.cancel"),
+    "test_connectivity": Audience(Who.KEY, Scope.INTEGRATIONS_READ, no_audit=ONLY_SHOWS),
+}
+
+
+def urls() -> tuple[list[URLPattern], str, str]:
+    """Return what `path` includes: the addresses of the API with their audiences. Each takes HEAD
+    where it takes GET, and answers OPTIONS with the methods that it takes."""
+    patterns, app_name, namespace = api.urls
+    ours = []
+    for pattern in patterns:
+        # Ninja's own, which only names the prefix, is left out.
+        if isinstance(pattern, URLPattern) and pattern.name in AUDIENCES:
+            view = _with_head_and_options(pattern.callback)
+            view.audience = AUDIENCES[pattern.name]
+            pattern.callback = view
+            ours.append(pattern)
+    return ours, app_name, namespace
+
+
+def _with_head_and_options(view: Any) -> Any:
+    @wraps(view)
+    def answering(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        asked = request.method
+        if asked == "HEAD":
+            request.method = "GET"
+        response: HttpResponse = view(request, *args, **kwargs)
+        request.method = asked  # the web server leaves the body of a HEAD's answer out
+        if response.status_code != 405:
+            return response
+        allowed = {*response["Allow"].split(", "), "OPTIONS"}
+        allowed |= {"HEAD"} if "GET" in allowed else set()
+        if asked == "OPTIONS":
+            response = HttpResponse(status=204)
+        response["Allow"] = ", ".join(sorted(allowed))
+        return response
+
+    return answering

@@ -7,9 +7,13 @@ class IntegrationsConfig(AppConfig):
     verbose_name = "Installs"
 
     def ready(self) -> None:
-        from django_q.signals import post_spawn
+        from django_q.signals import post_execute_in_worker, post_spawn, pre_enqueue, pre_execute
 
-        from integrations import checks, schedules  # noqa: F401
+        from integrations import checks, pulse, schedules  # noqa: F401
 
         post_migrate.connect(schedules.ensure_schedules, sender=self)
         post_spawn.connect(schedules.ensure_schedules)
+        post_spawn.connect(pulse.on_spawn)
+        pre_enqueue.connect(pulse.on_enqueue)
+        pre_execute.connect(pulse.on_begin)
+        post_execute_in_worker.connect(pulse.on_end)

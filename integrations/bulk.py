@@ -2,6 +2,8 @@
 
 A job is done in batches, by the worker or by whoever has the time to wait. A batch may run twice,
 or stop half-way: what is done is in its items, and a renewal since the job began counts as its own.
+Results are written a few at a time, so a batch that was killed leaves some done items open; those
+cost no second renewal when it runs again.
 """
 
 from __future__ import annotations
@@ -11,21 +13,33 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from contextvars import copy_context
+from datetime import datetime, timedelta
 from itertools import chain, islice
+from threading import Lock
 from typing import TypeVar
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Max
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from integrations.models import GoHighLevelIntegration, RenewalJob, RenewalJobItem
-from integrations.refresh import Outcome, RefreshResult, refresh_integration
+from integrations import journal, outage
+from integrations.models import (
+    GoHighLevelIntegration,
+    RefreshAttempt,
+    RenewalJob,
+    RenewalJobItem,
+)
+from integrations.refresh import CALL_S, LEASE, Outcome, RefreshResult, refresh_integration
 
 # Large: at the end of each batch some threads wait for the slowest.
-BATCH = 200
+BATCH = 500
 LOOK_EVERY_S = 1.0
+WRITE_EVERY, WRITE_EVERY_S = 20, 1.0
+# A job of which nothing ended for so long has lost its worker: a renewal and its lease are over.
+STANDS_STILL = LEASE + timedelta(seconds=30)
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -33,7 +47,7 @@ _ITEM_OUTCOME = {
     Outcome.RENEWED: RenewalJobItem.RENEWED,
     Outcome.FAILED: RenewalJobItem.FAILED,
     Outcome.SKIPPED: RenewalJobItem.SKIPPED,
-    # Somebody else is renewing it at this moment.
+    # Somebody else is at it for longer than we wait.
     Outcome.BUSY: RenewalJobItem.SKIPPED,
 }
 
@@ -56,7 +70,8 @@ def side_by_side(work: Callable[[T], R], things: Sequence[T]) -> list[R]:
 
     threads = min(settings.RENEWAL_THREADS, len(things))
     with ThreadPoolExecutor(max_workers=threads or 1) as pool:
-        parts = [pool.submit(work_through) for _ in range(threads)]
+        # Each thread in a copy of our context: its log lines bear the same request's id.
+        parts = [pool.submit(copy_context().run, work_through) for _ in range(threads)]
     done = dict(chain.from_iterable(part.result() for part in parts))
     return [done[number] for number in range(len(things))]
 
@@ -76,10 +91,34 @@ def create_job(ids: Iterable[uuid.UUID], *, caller: str) -> RenewalJob:
 
 def hand_to_worker(job: RenewalJob) -> None:
     """Ring for each batch of the job."""
-    ids = job.items.order_by("pk").values_list("integration_id", flat=True)
     with transaction.atomic():
-        for batch in batches(ids.iterator()):
-            async_task("integrations.tasks.renew_batch", str(job.pk), [str(pk) for pk in batch])
+        RenewalJob.objects.filter(pk=job.pk).update(rung_at=timezone.now())
+        _ring(job)
+
+
+def _ring(job: RenewalJob) -> None:
+    open_items = job.items.filter(outcome=RenewalJobItem.PENDING).order_by("pk")
+    for batch in batches(open_items.values_list("integration_id", flat=True)):
+        async_task("integrations.tasks.renew_batch", str(job.pk), [str(pk) for pk in batch])
+
+
+def ring_again(now: datetime) -> int:
+    """Ring once more for the open items of jobs that stand still: their worker was killed, and the
+    queue hands a batch out again only after ten minutes. Return how many jobs there were."""
+    stand_still = 0
+    for job in RenewalJob.objects.filter(rung_at__lt=now - STANDS_STILL):
+        ended = job.items.aggregate(last=Max("ended_at"))["last"]
+        moved_at = max(filter(None, [ended, job.rung_at]))
+        is_open = job.items.filter(outcome=RenewalJobItem.PENDING).exists()
+        stands_still = is_open and moved_at < now - STANDS_STILL
+        rung_at = (now if stands_still else moved_at) if is_open else None
+        with transaction.atomic():
+            # Two ticks at the same moment ring once.
+            same = RenewalJob.objects.filter(pk=job.pk, rung_at=job.rung_at)
+            if same.update(rung_at=rung_at) and stands_still:
+                stand_still += 1
+                _ring(job)
+    return stand_still
 
 
 def run_batch(
@@ -87,18 +126,30 @@ def run_batch(
 ) -> bool:
     """Renew what is still open of this batch; whether all of it is done.
 
-    Nothing new is begun once `must_stop` says so, or the job is cancelled.
+    Nothing new is begun once `must_stop` says so, or the job is cancelled. In an outage of
+    HighLevel nothing is asked; the items have failed for that.
     """
     open_items = job.items.filter(integration_id__in=ids, outcome=RenewalJobItem.PENDING)
-    is_cancelled = _watch_cancel(job)
+    is_cancelled = seen_lately(
+        RenewalJob.objects.filter(pk=job.pk).exclude(cancelled_at=None).exists
+    )
+    is_outage = seen_lately(lambda: outage.current() is not None)
+    results = _Results()
+
+    # Read in one go, not one by one; the engine sees when one has changed since.
+    rows = GoHighLevelIntegration.objects.in_bulk(ids)
 
     def renew(item: RenewalJobItem) -> bool:
         if must_stop() or is_cancelled():
             return False
-        _renew_item(item, since=job.created_at, caller=job.caller)
+        row = None if is_outage() else rows.pop(item.integration_id, None)
+        results.add(item, _renew_item(item, row, job, results))
         return True
 
-    return all(side_by_side(renew, list(open_items)))
+    try:
+        return all(side_by_side(renew, list(open_items)))
+    finally:
+        results.write()
 
 
 def cancel(job: RenewalJob) -> int:
@@ -110,34 +161,81 @@ def cancel(job: RenewalJob) -> int:
     )
 
 
-def batches(ids: Iterable[uuid.UUID]) -> Iterator[list[uuid.UUID]]:
-    rest = iter(ids)
+def batches(things: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(things)
     while batch := list(islice(rest, BATCH)):
         yield batch
 
 
-def _watch_cancel(job: RenewalJob) -> Callable[[], bool]:
-    """Return whether the job is cancelled, as seen at most LOOK_EVERY_S ago."""
+def seen_lately(look: Callable[[], bool]) -> Callable[[], bool]:
+    """Return `look`'s answer, as given at most LOOK_EVERY_S ago."""
     seen, look_at = False, -math.inf
 
-    def is_cancelled() -> bool:
+    def answer() -> bool:
         nonlocal seen, look_at
         now = time.monotonic()
         if now >= look_at:
             look_at = now + LOOK_EVERY_S
-            seen = RenewalJob.objects.filter(pk=job.pk).exclude(cancelled_at=None).exists()
+            seen = look()
         return seen
 
-    return is_cancelled
+    return answer
 
 
-def _renew_item(item: RenewalJobItem, *, since: datetime, caller: str) -> None:
+def _renew_item(
+    item: RenewalJobItem, row: GoHighLevelIntegration | None, job: RenewalJob, results: _Results
+) -> RefreshResult:
     try:
-        result = refresh_integration(
-            item.integration_id, trigger="bulk", caller=caller, asked_at=since
+        return refresh_integration(
+            item.integration_id,
+            trigger="bulk",
+            caller=job.caller,
+            asked_at=job.created_at,
+            wait_s=CALL_S,
+            row=row,
+            note_renewed=results.note_renewed,
         )
     except GoHighLevelIntegration.DoesNotExist:
-        result = RefreshResult(Outcome.SKIPPED)
-    RenewalJobItem.objects.filter(pk=item.pk).update(
-        outcome=_ITEM_OUTCOME[result.outcome], cause=result.cause, ended_at=timezone.now()
-    )
+        return RefreshResult(Outcome.SKIPPED)
+
+
+class _Results:
+    """What came of items, written down a few at a time together with the ends of their journal
+    entries: a commit for each of the two took a third of the time of a renewal."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._ended: dict[tuple[str, str], list[int]] = {}
+        self._renewed: list[RefreshAttempt] = []
+        self._count = 0
+        self._written_at = time.monotonic()
+
+    def note_renewed(self, attempt: RefreshAttempt, trace_id: str) -> None:
+        journal.mark_renewed(attempt, trace_id)
+        with self._lock:
+            self._renewed.append(attempt)
+
+    def add(self, item: RenewalJobItem, result: RefreshResult) -> None:
+        with self._lock:
+            key = _ITEM_OUTCOME[result.outcome], result.cause
+            self._ended.setdefault(key, []).append(item.pk)
+            self._count += 1
+            waited_s = time.monotonic() - self._written_at
+            if self._count < WRITE_EVERY and waited_s < WRITE_EVERY_S:
+                return
+        self.write()
+
+    def write(self) -> None:
+        with self._lock:
+            ended, self._ended, self._count = self._ended, {}, 0
+            renewed, self._renewed = self._renewed, []
+            self._written_at = time.monotonic()
+        # One that was cancelled while it was being renewed is renewed. What another run of the
+        # batch wrote stays.
+        unwritten = (RenewalJobItem.PENDING, RenewalJobItem.CANCELLED)
+        with transaction.atomic():
+            journal.save_renewed(renewed)
+            for (outcome, cause), pks in ended.items():
+                RenewalJobItem.objects.filter(pk__in=pks, outcome__in=unwritten).update(
+                    outcome=outcome, cause=cause, ended_at=timezone.now()
+                )

@@ -35,6 +35,8 @@ class Keyring:
     def __init__(self, keys: dict[str, bytes]) -> None:
         self._ciphers = {key_id.encode(): AESGCM(key) for key_id, key in keys.items()}
         self._first = next(iter(self._ciphers))
+        self.present_id = self._first.decode()
+        self.old_ids = [key_id for key_id in keys if key_id != self.present_id]
         self._fingerprint_key = hmac.digest(next(iter(keys.values())), b"fingerprint", "sha256")
 
     @classmethod
@@ -46,9 +48,10 @@ class Keyring:
         keys: dict[str, bytes] = {}
         for entry in filter(None, map(str.strip, text.split(","))):
             key_id, _, encoded = entry.partition(":")
-            if not key_id or len(key_id.encode()) > 255 or key_id in keys:
+            # MariaDB finds rows by key id whatever its case.
+            if not 0 < len(key_id.encode()) <= 64 or key_id.lower() in map(str.lower, keys):
                 raise ImproperlyConfigured(
-                    "TOKEN_ENCRYPTION_KEYS: each key needs an id of its own."
+                    "TOKEN_ENCRYPTION_KEYS: each key needs an id of its own, 64 bytes at most."
                 )
             keys[key_id] = _strong_key(key_id, encoded)
         if not keys:
@@ -65,9 +68,7 @@ class Keyring:
 
     def decrypt(self, ciphertext: bytes | memoryview, binding: str) -> str:
         """Open a ciphertext of this place. Errors: DecryptError."""
-        data = bytes(ciphertext)
-        split = 1 + data[0] if data else 1
-        key_id, body = data[1:split], data[split:]
+        key_id, body = _split(ciphertext)
         cipher = self._ciphers.get(key_id)
         if cipher is None:
             raise DecryptError("sealed with a key that is not in TOKEN_ENCRYPTION_KEYS")
@@ -89,6 +90,18 @@ def _keyring(text: str) -> Keyring:
 
 def keyring() -> Keyring:
     return _keyring(settings.TOKEN_ENCRYPTION_KEYS)
+
+
+def key_id_of(ciphertext: bytes | memoryview | None) -> str:
+    """Return the id of the key that a ciphertext says it was sealed with; "" for none."""
+    return _split(ciphertext or b"")[0].decode(errors="replace")
+
+
+def _split(ciphertext: bytes | memoryview) -> tuple[bytes, bytes]:
+    """Return the key's id, and nonce and sealed text."""
+    data = bytes(ciphertext)
+    split = 1 + data[0] if data else 1
+    return data[1:split], data[split:]
 
 
 def _associated_data(binding: str, key_id: bytes) -> bytes:

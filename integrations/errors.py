@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
-from django.http import JsonResponse
+import logging
+
+from django.core.exceptions import ObjectDoesNotExist, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, JsonResponse
+from django.http.request import UnreadablePostError
 
 from integrations.causes import CAUSES, WhoActs
+
+logger = logging.getLogger(__name__)
+
+DATABASE_RETRY_AFTER_S = 5
+
+
+class ApiError(Exception):
+    """An answer that is not what the caller asked for. `code`: one of causes.py."""
+
+    def __init__(
+        self, code: str, status: int, *, details: str = "", retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.status = status
+        self.details = details
+        self.retry_after_s = retry_after_s
 
 
 def json_error(
@@ -26,4 +48,27 @@ def json_error(
     response["Cache-Control"] = "no-store"
     if retry_after_s is not None:
         response["Retry-After"] = str(retry_after_s)
+    if status == 401:
+        response["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def answer(error: Exception) -> JsonResponse:
+    """Return what a caller is told of any error that ended the request."""
+    match error:
+        case ApiError():
+            return json_error(
+                error.code, error.status, details=error.details, retry_after_s=error.retry_after_s
+            )
+        case ObjectDoesNotExist() | Http404():
+            return json_error("not_found", 404)
+        case RequestDataTooBig():
+            return json_error("body_too_large", 413)
+        case SuspiciousOperation() | UnreadablePostError():
+            return json_error("invalid_input", 400)
+        case OperationalError() | InterfaceError():
+            logger.error("The database does not answer: %s", type(error).__name__)
+            return json_error("database_unavailable", 503, retry_after_s=DATABASE_RETRY_AFTER_S)
+        case _:
+            logger.error("Fault", exc_info=error)
+            return json_error("internal_error", 500)

@@ -1,20 +1,58 @@
-"""Signs of life of the worker and the scheduler, in the database where every process sees them."""
+"""Signs of life of web server, worker and scheduler, in the database where all see them."""
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
+from contextlib import suppress
 from datetime import datetime, timedelta
 
+from django.db import Error as DatabaseFault
+from django.db import IntegrityError, connection
 from django.utils import timezone
 
 from integrations.models import Heartbeat
 
-WORKER, SCHEDULER = "worker", "scheduler"
-# The tick comes each minute, and the scheduler looks about every 30 s.
-STALE_AFTER = timedelta(seconds=150)
+logger = logging.getLogger(__name__)
+
+WEB, WORKER, SCHEDULER = "web", "worker", "scheduler"
+# Without them renewals stand still. Whoever can ask for the web server's sign has one before him.
+PARTS = (WORKER, SCHEDULER)
+# The scheduler looks about every 30 s, and pulse.py has both show themselves then: two looks and a
+# half. A page that is looked at asks every 4 s, so it says so within 90 s.
+STALE_AFTER = timedelta(seconds=75)
+WEB_EVERY_S = 30
 
 
 def beat(name: str) -> None:
     Heartbeat.objects.update_or_create(name=name, defaults={"at": timezone.now()})
+
+
+def beat_as_web() -> None:
+    """Note that a web server lives, unless another of its processes has just done so."""
+    now = timezone.now()
+    row = Heartbeat.objects.filter(name=WEB)
+    if row.filter(at__lt=now - timedelta(seconds=WEB_EVERY_S / 2)).update(at=now) or row.exists():
+        return
+    with suppress(IntegrityError):  # another process was first
+        Heartbeat.objects.create(name=WEB, at=now)
+
+
+def keep_beating_as_web() -> None:
+    """Have a thread of this process do so for as long as it lives."""
+    threading.Thread(target=_stand_by_web, name="heartbeat", daemon=True).start()
+
+
+def _stand_by_web() -> None:
+    while True:
+        try:
+            beat_as_web()
+        except DatabaseFault as error:
+            logger.warning("No sign of life could be given: %s", type(error).__name__)
+        finally:
+            connection.close()
+        time.sleep(WEB_EVERY_S)
 
 
 def read_all() -> dict[str, datetime]:
@@ -23,11 +61,16 @@ def read_all() -> dict[str, datetime]:
 
 
 def read() -> datetime | None:
-    """Return since when not both have shown themselves; None when neither ever did.
+    """Return since when worker and scheduler have not both shown themselves; None when neither
+    ever did. A worker whose scheduler stands still renews nothing by itself."""
+    seen = read_all()
+    return min((seen[name] for name in PARTS if name in seen), default=None)
 
-    A worker whose scheduler stands still renews nothing by itself, so the older sign counts.
-    """
-    return min(read_all().values(), default=None)
+
+def standing_still(now: datetime) -> dict[str, datetime | None]:
+    """Return those that show no sign of life, and their last one: None if there never was any."""
+    last = read_all()
+    return {name: last.get(name) for name in PARTS if not is_alive(last.get(name), now)}
 
 
 def is_alive(last: datetime | None, now: datetime) -> bool:

@@ -11,6 +11,9 @@
     ├── CredentialsRefused 401 that may mean our client id and secret, or this one install
     ├── TokenRejected      an API call's access token is expired or invalid
     └── OurFault           any other 4xx or a redirect: the request itself is wrong
+        ├── ScopeMissing   the token is good, but may not do this
+        ├── WrongClass     an agency's token where a sub-account's is wanted, or the reverse
+        └── OtherAccount   the token is for another sub-account
 
 Source: HighLevel docs/oauth/Authorization.md at 0af86a4 and apps/oauth.json (2026-06-19), and
 integrators' reports; what is unverified is named in docs/architecture.md.
@@ -18,22 +21,30 @@ integrators' reports; what is unverified is named in docs/architecture.md.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote
 
 import requests
 from django.conf import settings
+from django.utils.dateparse import parse_datetime
 from requests.adapters import HTTPAdapter
+from structlog.contextvars import get_contextvars
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+
+logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 3.05
 # HighLevel forgives a repeat within 30 s of the first call: two calls must fit in.
 READ_TIMEOUT_S = 10.0
 # When the answer does not say how long its token lives we do not count on a whole day.
 ASSUMED_LIFE_S = 7200
+_LONGEST_LIFE_S = 10 * 365 * 86400
 
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError)
 _TOKENISH = re.compile(r"[A-Za-z0-9_\-./+=]{25,}")
@@ -94,6 +105,18 @@ class OurFault(HighLevelError):
     cause = "our_request"
 
 
+class ScopeMissing(OurFault):
+    cause = "scope_missing"
+
+
+class WrongClass(OurFault):
+    cause = "token_class_wrong"
+
+
+class OtherAccount(OurFault):
+    cause = "account_mismatch"
+
+
 @dataclass(frozen=True)
 class TokenSet:
     """One token answer. `expires_in_s` counts from the moment the call was sent."""
@@ -114,6 +137,7 @@ class TokenSet:
     install_to_future_locations: bool | None
     approve_all_locations: bool | None
     approved_locations: tuple[str, ...]
+    life_is_assumed: bool = False  # the answer did not say it in a usable way
 
     def __repr__(self) -> str:
         return f"<TokenSet of {self.user_type} {self.location_id or self.company_id}>"
@@ -124,6 +148,7 @@ class InstalledLocation:
     location_id: str
     name: str
     version_id: str
+    installed_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +161,8 @@ def make_session() -> requests.Session:
     """Return a session that never repeats or redirects a call by itself and ignores proxies."""
     session = requests.Session()
     session.trust_env = False
+    # A cookie of one install's answer must not go out with another one's call.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.mount("https://", HTTPAdapter(pool_maxsize=32))
     session.mount("http://", HTTPAdapter(pool_maxsize=32))
     return session
@@ -155,6 +182,8 @@ class HighLevel:
     app_id: str
     api_version: str
     session: requests.Session
+    # While the secret is changed at HighLevel: which of the two is good is not known beforehand.
+    next_secret: str = field(default="", repr=False)
 
     @classmethod
     def from_settings(cls) -> HighLevel:
@@ -165,6 +194,7 @@ class HighLevel:
             app_id=settings.GHL_APP_ID,
             api_version=settings.GHL_API_VERSION,
             session=SESSION,
+            next_secret=settings.GHL_CLIENT_SECRET_NEXT,
         )
 
     def exchange_code(self, code: str, *, redirect_uri: str = "") -> TokenSet:
@@ -206,6 +236,17 @@ class HighLevel:
             return None
         return None
 
+    def accepted_secrets(self) -> dict[str, bool | None]:
+        """Ask for each client secret that is set, by the name of its setting, as
+        `credentials_are_accepted` does for both together."""
+        secrets = {"GHL_CLIENT_SECRET": self.client_secret}
+        if self.next_secret:
+            secrets["GHL_CLIENT_SECRET_NEXT"] = self.next_secret
+        return {
+            name: replace(self, client_secret=secret, next_secret="").credentials_are_accepted()
+            for name, secret in secrets.items()
+        }
+
     def mint_location_token(
         self, agency_access_token: str, *, company_id: str, location_id: str
     ) -> TokenSet:
@@ -238,9 +279,19 @@ class HighLevel:
         return code
 
     def installed_locations(
-        self, agency_access_token: str, *, company_id: str, skip: int = 0, limit: int = 100
+        self,
+        agency_access_token: str,
+        *,
+        company_id: str,
+        skip: int = 0,
+        limit: int = 100,
+        location_id: str = "",
     ) -> InstalledPage:
-        """Return one page of the agency's locations that have the app. A short page is the last."""
+        """Return one page of the agency's locations that have the app; or only the named one.
+
+        HighLevel may give fewer than `limit`: an empty page is the one after the last.
+        """
+        only = {"locationId": location_id} if location_id else {}
         data = self._api(
             "GET",
             "/oauth/installedLocations",
@@ -251,6 +302,7 @@ class HighLevel:
                 "isInstalled": "true",
                 "skip": str(skip),
                 "limit": str(limit),
+                **only,
             },
         )
         rows = [row for row in _list(data.get("locations")) if isinstance(row, dict)]
@@ -260,6 +312,7 @@ class HighLevel:
                     location_id=_text(row.get("_id")),
                     name=_text(row.get("name")),
                     version_id=_text(row.get("versionId")),
+                    installed_at=_time(row.get("installedAt")),
                 )
                 for row in rows
                 if _text(row.get("_id"))
@@ -277,8 +330,39 @@ class HighLevel:
         path = f"/marketplace/app/{quote(self.app_id, safe='')}/installations"
         return _dict(self._api("GET", path, token=access_token).get("installationDetails"))
 
+    def uninstall(
+        self, access_token: str, *, company_id: str = "", location_id: str = "", reason: str
+    ) -> None:
+        """Remove the app from the account that the token is for: a sub-account by its own token
+        and `location_id`, an agency with all below it by its token and `company_id`.
+
+        Errors: NotSent, Unknown, RateLimited, Inactive, TokenRejected, OurFault.
+        Source: HighLevel apps/marketplace.json at 0af86a4, and the review guidelines.
+        """
+        names = {"companyId": company_id, "locationId": location_id}
+        self._call(
+            "DELETE",
+            f"/marketplace/app/{quote(self.app_id, safe='')}/installations",
+            token=access_token,
+            json={**{name: value for name, value in names.items() if value}, "reason": reason},
+        )
+
     def _token_call(self, fields: dict[str, str]) -> TokenSet:
-        credentials = {"client_id": self.client_id, "client_secret": self.client_secret}
+        """Send it with the secret, and with the next one only if HighLevel refused the first.
+
+        That does not spend a refresh token twice: HighLevel looks at the credentials before the
+        token (with bad ones it names them even for a made-up token), so a call that it refused
+        for them has spent nothing. No other answer, and no lost one, is followed by the second.
+        """
+        try:
+            return self._token_call_with(self.client_secret, fields)
+        except CredentialsRefused:
+            if self.next_secret in ("", self.client_secret):
+                raise
+            return self._token_call_with(self.next_secret, fields)
+
+    def _token_call_with(self, secret: str, fields: dict[str, str]) -> TokenSet:
+        credentials = {"client_id": self.client_id, "client_secret": secret}
         response = self._send("POST", "/oauth/token", data=credentials | fields)
         if not 200 <= response.status_code < 300:
             raise _token_error(response)
@@ -297,10 +381,11 @@ class HighLevel:
         self, method: str, path: str, *, headers: Mapping[str, str] | None = None, **request: Any
     ) -> requests.Response:
         try:
-            return self.session.request(
+            response = self.session.request(
                 method,
                 self.base_url + path,
                 headers={"Accept": "application/json", "Version": self.api_version}
+                | request_id_header()
                 | dict(headers or {}),
                 timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
                 allow_redirects=False,
@@ -314,6 +399,26 @@ class HighLevel:
             raise _connection_error(error) from None
         except requests.RequestException as error:
             raise Unknown(type(error).__name__) from None
+        _log(method, path, response)
+        return response
+
+
+def request_id_header() -> dict[str, str]:
+    """The header that tells what the call belongs to, where something set such an id."""
+    request_id = get_contextvars().get("request_id")
+    return {"X-Request-ID": str(request_id)} if request_id else {}
+
+
+def _log(method: str, path: str, response: requests.Response) -> None:
+    about = {
+        "method": method,
+        "path": path,
+        "status": response.status_code,
+        "ms": round(response.elapsed.total_seconds() * 1000),
+        "trace_id": _trace_id(response),
+    }
+    # Hundreds of good answers an hour tell nobody anything; the journal has their trace ids.
+    logger.log(logging.DEBUG if response.ok else logging.INFO, "HighLevel answered", extra=about)
 
 
 def _connection_error(error: requests.ConnectionError) -> HighLevelError:
@@ -362,33 +467,48 @@ def _api_error(response: requests.Response) -> HighLevelError:
     common = _common_error(response, text)
     if common is not None:
         return common
-    lowered = text.lower()
-    if response.status_code == 401 and (
-        "access token is invalid" in lowered or "invalid jwt" in lowered
-    ):
+    if response.status_code == 401 and says_token_is_bad(text):
         return TokenRejected(text, **about)
+    for kind, words in _TOKEN_IS_GOOD_BUT.items():
+        if any(word in text.lower() for word in words):
+            return kind(text, **about)
     return OurFault(text, **about)
+
+
+# Source: live answers of August 2026, reported by integrators.
+_TOKEN_IS_GOOD_BUT: dict[type[OurFault], tuple[str, ...]] = {
+    ScopeMissing: ("not authorized for this scope",),
+    WrongClass: ("authclass type is not allowed", "user type mismatch", "user type is not yet"),
+    OtherAccount: ("does not have access to this location",),
+}
+
+
+def says_token_is_bad(text: str) -> bool:
+    """Whether the words of a 401 speak of the access token itself."""
+    lowered = text.lower()
+    return "access token is invalid" in lowered or "invalid jwt" in lowered
 
 
 def _read_token_set(response: requests.Response) -> TokenSet:
     data = _dict(_json(response))
-    access_token, refresh_token = _field(data, "access_token"), _field(data, "refresh_token")
-    if not (isinstance(access_token, str) and access_token):
+    access_token, life_s = _text(_field(data, "access_token")), _seconds(_field(data, "expires_in"))
+    if not access_token:
         raise Unreadable("the answer has no access token", http_status=response.status_code)
-    location_id = _text(_field(data, "location_id"))
+    location_id = _short(_field(data, "location_id"))
     return TokenSet(
         access_token=access_token,
-        refresh_token=_text(refresh_token),
-        expires_in_s=_seconds(_field(data, "expires_in")),
-        token_type=_text(_field(data, "token_type")) or "Bearer",
+        refresh_token=_text(_field(data, "refresh_token")),
+        expires_in_s=life_s or ASSUMED_LIFE_S,
+        life_is_assumed=life_s is None,
+        token_type=_short(_field(data, "token_type"), 20) or "Bearer",
         scope=_text(_field(data, "scope")),
         user_type=_text(_field(data, "user_type")) or ("Location" if location_id else "Company"),
-        company_id=_text(_field(data, "company_id")),
+        company_id=_short(_field(data, "company_id")),
         location_id=location_id,
-        user_id=_text(_field(data, "user_id")),
-        plan_id=_text(_field(data, "plan_id")),
-        refresh_token_id=_text(_field(data, "refresh_token_id")),
-        trace_id=_text(_field(data, "trace_id")),
+        user_id=_short(_field(data, "user_id")),
+        plan_id=_short(_field(data, "plan_id")),
+        refresh_token_id=_short(_field(data, "refresh_token_id")),
+        trace_id=_short(_field(data, "trace_id")),
         is_bulk_installation=_optional_bool(_field(data, "is_bulk_installation")) or False,
         install_to_future_locations=_optional_bool(_field(data, "install_to_future_locations")),
         approve_all_locations=_optional_bool(_field(data, "approve_all_locations")),
@@ -406,7 +526,7 @@ def _field(data: dict[str, Any], name: str) -> Any:
 def _json(response: requests.Response) -> Any:
     try:
         return response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Unreadable("the answer is not JSON", http_status=response.status_code) from None
 
 
@@ -432,7 +552,7 @@ def _trace_id(response: requests.Response) -> str:
         data = response.json()
     except ValueError:
         return ""
-    return _text(data.get("traceId")) if isinstance(data, dict) else ""
+    return _short(data.get("traceId")) if isinstance(data, dict) else ""
 
 
 def _retry_after_s(response: requests.Response) -> float | None:
@@ -447,16 +567,35 @@ def _retry_after_s(response: requests.Response) -> float | None:
         return None
 
 
-def _seconds(value: Any) -> int:
+def _seconds(value: Any) -> int | None:
+    """Return a life time in seconds; None for what cannot be one."""
     try:
         seconds = int(value)
-    except (TypeError, ValueError):
-        return ASSUMED_LIFE_S
-    return seconds if seconds > 0 else ASSUMED_LIFE_S
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return seconds if 0 < seconds <= _LONGEST_LIFE_S else None
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    """Return a text without what a database refuses: NUL and halves of surrogate pairs."""
+    if not isinstance(value, str):
+        return ""
+    return value.replace("\0", "").encode(errors="ignore").decode()
+
+
+def _short(value: Any, longest: int = 64) -> str:
+    """Return a text as long as its column: an oversized id must not cost the token beside it."""
+    return _text(value)[:longest]
+
+
+def _time(value: Any) -> datetime | None:
+    try:
+        told = parse_datetime(_text(value))
+    except ValueError:  # no such day
+        return None
+    if told is None:
+        return None
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
 
 
 def _dict(value: Any) -> dict[str, Any]:

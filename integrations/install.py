@@ -1,11 +1,15 @@
-"""How installs begin and end: by a code that was exchanged, by events, by an agency's list."""
+"""How installs begin: by a code that was exchanged, by events, by an agency's list.
+
+Whichever of them comes first, the end is the same (docs/installs.md): each is told when it
+happened at HighLevel, and what is older than the row's last beginning or end changes nothing.
+"""
 
 from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +18,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from integrations import listing
 from integrations.health import OFF, Status
 from integrations.highlevel import (
     HighLevel,
@@ -25,14 +30,17 @@ from integrations.highlevel import (
     Unknown,
     Unreadable,
 )
+from integrations.journal import UNKNOWN, Condition, conditions, note_change
 from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
 from integrations.refresh import call_with_token
 from integrations.storing import token_columns
 
 logger = logging.getLogger(__name__)
 
-PAGE_SIZE = 100
 FINISH_AGAIN_AFTER = timedelta(minutes=5)
+# People sign in within minutes, and a bulk install of thousands is through in less than this.
+WAIT_AT_MOST = timedelta(minutes=30)
+UNFINISHED = "install_unfinished"
 
 
 def missing_settings() -> list[str]:
@@ -65,16 +73,19 @@ def store_install(
     if not resource_id:
         raise Unreadable("the answer does not name the account")
     with transaction.atomic():
-        row, _created = GoHighLevelIntegration.objects.get_or_create(
+        row, created = GoHighLevelIntegration.objects.select_for_update().get_or_create(
             user_type=user_type, resource_id=resource_id, defaults={"status": Status.WAITING}
         )
+        before = UNKNOWN if created else Condition(row.status, row.cause)
         columns = token_columns(row, tokens, client_id=client_id, sent_at=asked_at)
         GoHighLevelIntegration.objects.filter(pk=row.pk).update(
             **columns,
-            installed_at=columns["renewed_at"],
+            # Not when the answer came: an UNINSTALL that happened in between is of this install.
+            installed_at=max(asked_at, row.installed_at or asked_at),
             finish_at=columns["renewed_at"],
             is_bulk_installation=tokens.is_bulk_installation,
         )
+        note_change({row.pk: before}, status=Status.ACTIVE, trigger="install")
         row.refresh_from_db()
         async_task("integrations.tasks.finish_install", str(row.pk))
     return row
@@ -119,33 +130,82 @@ def unfinished(limit: int) -> list[uuid.UUID]:
 def adopt_locations(agency: GoHighLevelIntegration) -> int:
     """Note every location of the agency that has the app and is not connected here as waiting.
 
-    The tick then mints each one's token. Errors: HighLevelError.
+    The tick then mints each one's token. Returns how many there are. Errors: HighLevelError.
     """
-    client = HighLevel.from_settings()
-    found = skip = 0
-    while True:
-        page = call_with_token(
-            agency,
-            partial(
-                client.installed_locations,
-                company_id=agency.resource_id,
-                skip=skip,
-                limit=PAGE_SIZE,
-            ),
-        )
+    found = 0
+    asked_at = timezone.now()
+    for page in listing.pages(agency):
         if page.install_to_future_locations is not None:
             GoHighLevelIntegration.objects.filter(pk=agency.pk).update(
                 install_to_future_locations=page.install_to_future_locations
             )
-        found += _note_waiting(agency, page.locations)
-        skip += len(page.locations)
-        if len(page.locations) < PAGE_SIZE:
-            break
+        found += note_listed(agency, page.locations, asked_at)
     # Also those that an INSTALL event announced before the agency's own sign-in arrived, and those
     # that were refused while the agency could not help.
     GoHighLevelIntegration.objects.wake_sub_accounts(agency.resource_id, timezone.now())
     async_task("integrations.tasks.tick")
+    # What the agency may do now, its sub-accounts may only do with tokens that are newer.
+    async_task("integrations.scopes.catch_up", str(agency.pk), timezone.now().isoformat())
     return found
+
+
+def note_listed(
+    agency: GoHighLevelIntegration,
+    locations: Sequence[InstalledLocation],
+    asked_at: datetime,
+    *,
+    ended_too: bool = False,
+) -> int:
+    """Take in what HighLevel listed at `asked_at`; return how many of it now wait for a token.
+
+    One that ended here begins again if it was installed since, or in any case with `ended_too`.
+    """
+    by_id = {location.location_id: location for location in locations}
+    rows = GoHighLevelIntegration.objects.filter(user_type=LOCATION, resource_id__in=by_id)
+    known = {row.resource_id: row for row in rows.without_secrets()}
+    new = [
+        _waiting_row(agency, location, asked_at)
+        for location in locations
+        if location.location_id not in known
+    ]
+    with transaction.atomic():
+        GoHighLevelIntegration.objects.bulk_create(new, ignore_conflicts=True)
+        added = GoHighLevelIntegration.objects.filter(pk__in=[row.pk for row in new])
+        note_change(
+            dict.fromkeys(conditions(added), UNKNOWN),
+            status=Status.WAITING,
+            cause="waiting_for_agency",
+            trigger="agency",
+        )
+    # An INSTALL event need not name the agency.
+    rows.filter(company_id="").update(company_id=agency.resource_id)
+    again = 0
+    for row in known.values():
+        installed_at = by_id[row.resource_id].installed_at or asked_at
+        if row.status == Status.UNINSTALLED:
+            if ended_too or _is_newer_than_end(row, installed_at):
+                again += begin_again(row, installed_at, trigger="agency")
+        elif row.installed_at is None or row.installed_at < installed_at <= asked_at:
+            rows.filter(pk=row.pk).update(installed_at=installed_at)
+    return len(new) + again
+
+
+def _waiting_row(
+    agency: GoHighLevelIntegration, location: InstalledLocation, asked_at: datetime
+) -> GoHighLevelIntegration:
+    return GoHighLevelIntegration(
+        user_type=LOCATION,
+        resource_id=location.location_id,
+        company_id=agency.resource_id,
+        company_name=agency.name,
+        name=location.name,
+        version_id=location.version_id,
+        status=Status.WAITING,
+        cause="waiting_for_agency",
+        cause_since=asked_at,
+        installed_at=location.installed_at or asked_at,
+        renew_at=asked_at,
+    )
 
 
 def _may_pass(error: HighLevelError) -> bool:
@@ -158,148 +218,147 @@ def note_installed(
     """Apply an INSTALL event; return what it did, in words.
 
     A sub-account that has no token yet waits: for its own callback, or for its agency's token.
-    An agency gets its token by the callback alone, so its event only tells names.
+    An agency waits for its own callback, which alone brings its token.
     """
-    if not location_id:
-        _update_agency_details(company_id, details)
-        woken = GoHighLevelIntegration.objects.wake_sub_accounts(company_id, timezone.now())
-        return f"{woken} sub-accounts woken" if woken else "noted"
+    user_type = LOCATION if location_id else COMPANY
     known = {name: value for name, value in details.items() if value}
     if company_id:
         known["company_id"] = company_id
+    if user_type == COMPANY and "company_name" in known:
+        known["name"] = known["company_name"]
     with transaction.atomic():
-        row, created = GoHighLevelIntegration.objects.get_or_create(
-            user_type=LOCATION,
-            resource_id=location_id,
+        row, created = GoHighLevelIntegration.objects.select_for_update().get_or_create(
+            user_type=user_type,
+            resource_id=location_id or company_id,
             defaults={
                 "status": Status.WAITING,
-                "cause": "waiting_for_agency",
+                "cause": waits_for(user_type),
                 "cause_since": timezone.now(),
                 "installed_at": occurred_at,
-                "renew_at": timezone.now(),
+                "renew_at": timezone.now() if user_type == LOCATION else None,
                 **known,
             },
         )
         if created:
+            note_change({row.pk: UNKNOWN}, status=row.status, cause=row.cause, trigger="event")
             async_task("integrations.tasks.tick")
             return "waiting for its token"
-        if row.status in OFF and _is_newer_than_end(row, occurred_at):
-            _begin_again(row, occurred_at, known)
-            async_task("integrations.tasks.tick")
-            return "installed again, waiting for its token"
         same = GoHighLevelIntegration.objects.filter(pk=row.pk)
         same.update(**known)
+        if row.status in OFF and _is_newer_than_end(row, occurred_at):
+            begin_again(row, occurred_at, trigger="event")
+            async_task("integrations.tasks.tick")
+            return "installed again, waiting for its token"
         # A reinstall whose UNINSTALL is still on its way: that one must find a newer install.
-        same.filter(installed_at__lt=occurred_at).update(installed_at=occurred_at)
+        same.filter(Q(installed_at=None) | Q(installed_at__lt=occurred_at)).update(
+            installed_at=occurred_at
+        )
     return "already known"
 
 
-def note_uninstalled(*, company_id: str, location_id: str, occurred_at: datetime) -> str:
-    """Apply an UNINSTALL event; an agency's ends its sub-accounts too. Return what it did.
+def note_created(
+    *, company_id: str, location_id: str, name: str, email: str, occurred_at: datetime
+) -> str:
+    """Apply a LocationCreate event; return what it did, in words.
 
-    One that is older than the present install is of an earlier one, and changes nothing.
+    The agency's choice "install to future sub-accounts" makes it an install that waits for its
+    token; otherwise an INSTALL event will say so, and only who it belongs to is of use.
     """
-    if location_id:
-        concerned = Q(user_type=LOCATION, resource_id=location_id)
-        cause = "uninstalled"
-    else:
-        concerned = Q(company_id=company_id) | Q(user_type=COMPANY, resource_id=company_id)
-        cause = "agency_uninstalled"
-    rows = GoHighLevelIntegration.objects.renewable().filter(concerned)
-    older = rows.filter(Q(installed_at=None) | Q(installed_at__lte=occurred_at))
-    ended = older.update(**_ended(Status.UNINSTALLED, cause, occurred_at))
-    if ended:
-        return f"{ended} ended"
-    return "ignored: older than the present install" if rows.exists() else "not connected here"
+    rows = GoHighLevelIntegration.objects.filter(user_type=LOCATION, resource_id=location_id)
+    if rows.filter(company_id="").update(company_id=company_id, renew_at=timezone.now()):
+        async_task("integrations.tasks.tick")
+    agency = (
+        GoHighLevelIntegration.objects.filter(user_type=COMPANY, resource_id=company_id)
+        .without_secrets()
+        .exclude(status__in=OFF)
+        .first()
+    )
+    if agency is None:
+        return "noted: its agency is not connected here"
+    if not agency.install_to_future_locations:
+        return "noted: its agency does not install to future sub-accounts"
+    if agency.installed_at is not None and occurred_at < agency.installed_at:
+        return "noted: it is older than its agency's install"
+    details = {"name": name, "user_email": email, "company_name": agency.name}
+    return note_installed(
+        company_id=company_id, location_id=location_id, occurred_at=occurred_at, details=details
+    )
 
 
-def deactivate(rows: Any) -> int:
-    """Switch installs off here, softly: tokens stay, nothing is renewed or handed out."""
+def note_details(*, company_id: str, location_id: str, details: dict[str, str]) -> str:
+    """Put what an event tells about an account into its row; return what that did, in words."""
+    known = {name: value for name, value in details.items() if value}
+    rows = GoHighLevelIntegration.objects.filter(
+        user_type=LOCATION if location_id else COMPANY, resource_id=location_id or company_id
+    )
+    if not known:
+        return "ignored: it tells nothing new"
+    return "noted" if rows.update(**known) else "not connected here"
+
+
+def begin_again(row: GoHighLevelIntegration, installed_at: datetime, *, trigger: str) -> int:
+    """Let an install whose tokens are void wait for new ones; returns 1, or 0 if it has changed
+    since the row was read."""
     now = timezone.now()
-    return int(rows.renewable().update(**_ended(Status.DEACTIVATED, "deactivated", now)))
+    cause = waits_for(row.user_type)
+    same = GoHighLevelIntegration.objects.filter(pk=row.pk, generation=row.generation)
+    with transaction.atomic():
+        begun = same.update(
+            status=Status.WAITING,
+            cause=cause,
+            cause_since=now,
+            installed_at=installed_at,
+            renew_at=None if row.is_agency else now,
+            failures=0,
+            # What belonged to the ended install is of no use any more.
+            access_token_encrypted=b"",
+            refresh_token_encrypted=b"",
+            expires_at=None,
+            sent_at=None,
+            requested_at=None,
+            lease_id=None,
+            lease_until=None,
+            generation=F("generation") + 1,
+        )
+        if begun:
+            note_change(
+                {row.pk: Condition(row.status, row.cause)},
+                status=Status.WAITING,
+                cause=cause,
+                trigger=trigger,
+            )
+    return begun
 
 
-def _ended(status: Status, cause: str, since: datetime) -> dict[str, Any]:
-    return {
-        "status": status,
-        "cause": cause,
-        "cause_since": since,
-        "renew_at": None,
-        "requested_at": None,
-        "lease_id": None,
-        "lease_until": None,
-        # A renewal in flight must not bring it back to life.
-        "generation": F("generation") + 1,
-    }
+def give_up_waiting(now: datetime) -> int:
+    """Name those whose sign-in has not come for WAIT_AT_MOST, so that somebody asks for it.
+
+    They stay on the watch: the sign-in, or the agency's, still finishes them. Returns how many.
+    """
+    rows = GoHighLevelIntegration.objects.filter(
+        status=Status.WAITING,
+        cause__in=("waiting_for_agency", "waiting_for_sign_in"),
+        cause_since__lte=now - WAIT_AT_MOST,
+        lease_id=None,
+    )
+    if not rows.exists():
+        return 0
+    with transaction.atomic():
+        before = conditions(rows)
+        GoHighLevelIntegration.objects.filter(pk__in=before).update(
+            cause=UNFINISHED, cause_since=now, renew_at=None
+        )
+        note_change(before, status=Status.WAITING, cause=UNFINISHED, trigger="schedule")
+    return len(before)
+
+
+def waits_for(user_type: str) -> str:
+    """Return the cause of an install that has no tokens yet."""
+    return "waiting_for_agency" if user_type == LOCATION else "waiting_for_sign_in"
 
 
 def _is_newer_than_end(row: GoHighLevelIntegration, occurred_at: datetime) -> bool:
     return row.cause_since is None or occurred_at > row.cause_since
-
-
-def _begin_again(row: GoHighLevelIntegration, occurred_at: datetime, known: dict[str, Any]) -> None:
-    GoHighLevelIntegration.objects.filter(pk=row.pk).update(
-        status=Status.WAITING,
-        cause="waiting_for_agency",
-        cause_since=timezone.now(),
-        installed_at=occurred_at,
-        renew_at=timezone.now(),
-        failures=0,
-        # What belonged to the ended install is of no use any more.
-        access_token_encrypted=b"",
-        refresh_token_encrypted=b"",
-        expires_at=None,
-        sent_at=None,
-        **known,
-    )
-
-
-def _update_agency_details(company_id: str, details: dict[str, Any]) -> None:
-    known = {name: value for name, value in details.items() if value}
-    if "company_name" in known:
-        known["name"] = known["company_name"]
-    if known:
-        GoHighLevelIntegration.objects.filter(user_type=COMPANY, resource_id=company_id).update(
-            **known
-        )
-
-
-def _note_waiting(agency: GoHighLevelIntegration, locations: tuple[InstalledLocation, ...]) -> int:
-    """Add the unknown ones, begin again those that ended; return how many now wait."""
-    now = timezone.now()
-    by_id = {location.location_id: location for location in locations}
-    known = {
-        row.resource_id: row
-        for row in GoHighLevelIntegration.objects.without_secrets().filter(
-            user_type=LOCATION, resource_id__in=by_id
-        )
-    }
-    new = [
-        GoHighLevelIntegration(
-            user_type=LOCATION,
-            resource_id=location.location_id,
-            company_id=agency.resource_id,
-            company_name=agency.name,
-            name=location.name,
-            version_id=location.version_id,
-            status=Status.WAITING,
-            cause="waiting_for_agency",
-            cause_since=now,
-            installed_at=now,
-            renew_at=now,
-        )
-        for location in locations
-        if location.location_id not in known
-    ]
-    GoHighLevelIntegration.objects.bulk_create(new, ignore_conflicts=True)
-    # An INSTALL event need not name the agency.
-    GoHighLevelIntegration.objects.filter(
-        user_type=LOCATION, resource_id__in=by_id, company_id=""
-    ).update(company_id=agency.resource_id)
-    again = [row for row in known.values() if row.status == Status.UNINSTALLED]
-    for row in again:
-        _begin_again(row, now, {"company_id": agency.resource_id})
-    return len(new) + len(again)
 
 
 def _fetch_names(client: HighLevel, row: GoHighLevelIntegration) -> None:

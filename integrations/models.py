@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Case, Count, IntegerField, Q, TextField, Value, When
 
+from access.models import ApiKey, User
 from integrations import health
 from integrations.causes import CAUSES, Cause
 from integrations.crypto import keyring
@@ -24,6 +25,7 @@ PASSING_CAUSES = (
     "unreadable_answer",
     "our_credentials",
     "our_request",
+    "refused_in_outage",
 )
 COMPANY, LOCATION = "Company", "Location"  # HighLevel's own words for userType
 
@@ -81,13 +83,18 @@ class IntegrationQuerySet(models.QuerySet["GoHighLevelIntegration"]):
     def in_state(self, state: str, now: datetime) -> IntegrationQuerySet:
         return self.annotate(state_now=state_expression(now)).filter(state_now=state)
 
+    def visible_to(self, user: User) -> IntegrationQuerySet:
+        """The installs of the agencies that the person is limited to; all for most people."""
+        return self.filter(company_id__in=user.agencies) if user.agencies else self
+
     def without_secrets(self) -> IntegrationQuerySet:
         """Leave the ciphertexts in the database: pages and lists have no use for them."""
         return self.defer("access_token_encrypted", "refresh_token_encrypted")
 
     def due(self, now: datetime) -> IntegrationQuerySet:
-        """Those whose next renewal has come, the longest overdue first."""
-        return self.filter(renew_at__lte=now).order_by("renew_at")
+        """Those whose next renewal has come, the longest overdue first; of those that an outage's
+        end called back together, the ones whose token ends first."""
+        return self.filter(renew_at__lte=now).order_by("renew_at", "expires_at")
 
     def needing_refresh(self, now: datetime) -> IntegrationQuerySet:
         """Those due, and those near their end that are not waiting for another try already."""
@@ -157,6 +164,7 @@ class GoHighLevelIntegration(models.Model):
     # over the generation that it spent.
     access_token_encrypted = models.BinaryField(default=bytes)
     refresh_token_encrypted = models.BinaryField(default=bytes)
+    key_id = models.CharField("sealed with the key", max_length=64, blank=True)
     expires_at = models.DateTimeField("access token ends", null=True, blank=True)
     generation = models.PositiveIntegerField(default=0)
 
@@ -177,6 +185,9 @@ class GoHighLevelIntegration(models.Model):
     renewed_at = models.DateTimeField("token pair stored", null=True, blank=True)
     tried_at = models.DateTimeField("last try ended", null=True, blank=True)
     verified_at = models.DateTimeField("HighLevel last accepted us", null=True, blank=True)
+    # verify.py: when to ask HighLevel next whether the token works; what it said when it did not.
+    verify_at = models.DateTimeField("next check", null=True, blank=True)
+    verify_cause = models.CharField("last check failed with", max_length=40, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[models.Manager[GoHighLevelIntegration]] = IntegrationQuerySet.as_manager()
@@ -204,6 +215,13 @@ class GoHighLevelIntegration(models.Model):
             # dashboard: sorted by name, searched by its beginning
             models.Index(fields=["name"], name="install_name"),
             models.Index(fields=["expires_at"], name="install_expiry"),
+            # dashboard/summary.narrowed: the few that somebody should look at
+            models.Index(fields=["status", "name"], name="install_status"),
+            models.Index(fields=["failures"], name="install_failures"),
+            # verify.py: WHERE verify_at <= now ORDER BY verify_at
+            models.Index(fields=["verify_at"], name="install_verify"),
+            # rotation.py: WHERE key_id IN (the old ones)
+            models.Index(fields=["key_id"], name="install_key"),
         ]
 
     def __str__(self) -> str:
@@ -224,6 +242,10 @@ class GoHighLevelIntegration(models.Model):
     @property
     def cause_info(self) -> Cause | None:
         return CAUSES.get(self.cause)
+
+    @property
+    def verify_cause_info(self) -> Cause | None:
+        return CAUSES.get(self.verify_cause)
 
     @property
     def facts(self) -> Facts:
@@ -252,7 +274,9 @@ class GoHighLevelIntegration(models.Model):
         return self.expires_at - self.renewed_at
 
     def seal(self, field: str, token: str) -> bytes:
-        """Encrypt `token` for this row's `field` ("access_token" or "refresh_token")."""
+        """Encrypt `token` for this row's `field` ("access_token" or "refresh_token"); `key_id`,
+        which is to be stored with it, is then the present key's."""
+        self.key_id = keyring().present_id
         return keyring().encrypt(token, self._binding(field))
 
     def open_access_token(self) -> str:
@@ -267,8 +291,103 @@ class GoHighLevelIntegration(models.Model):
         return f"install|{field}|{self.pk}"
 
 
+class StateChange(models.Model):
+    """One change of an install's status or cause, written in the transaction that changes them.
+
+    Both were empty before an install's first one. A healthy renewal writes none. Who follows the
+    table by id must look back a few seconds: an id is given before its transaction is committed.
+    """
+
+    integration = models.ForeignKey(
+        GoHighLevelIntegration, on_delete=models.CASCADE, related_name="state_changes"
+    )
+    at = models.DateTimeField()
+    status_before = models.CharField(max_length=12, blank=True)
+    status = models.CharField(max_length=12)
+    cause_before = models.CharField(max_length=40, blank=True)
+    cause = models.CharField(max_length=40, blank=True)
+    # What set it off, in the words of RefreshAttempt.trigger, or "install", "event", "staff", …
+    trigger = models.CharField(max_length=20)
+    caller = models.CharField(max_length=100, blank=True)
+
+    class Meta:
+        verbose_name = "change of an install"
+        verbose_name_plural = "changes of installs"
+        indexes = [
+            # The account page: the newest changes of one install
+            models.Index(fields=["integration", "-at"], name="change_newest"),
+            # cleanup.py: WHERE at < …
+            models.Index(fields=["at"], name="change_oldest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.cause} {self.at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def cause_info(self) -> Cause | None:
+        return CAUSES.get(self.cause)
+
+
+class KeyRotation(models.Model):
+    """One re-encryption of everything with the present key, done by rotation.py in batches.
+
+    How far it is, the rows themselves say: each names the key that sealed it.
+    """
+
+    key_id = models.CharField("to the key", max_length=64)
+    started_by = models.CharField(max_length=150)
+    started_at = models.DateTimeField(auto_now_add=True)
+    total = models.PositiveIntegerField("rows to re-encrypt")
+    unreadable = models.PositiveIntegerField("rows that no key opens", default=0)
+    beat_at = models.DateTimeField(auto_now_add=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "key rotation"
+        # rotation.py: the one that is under way
+        indexes = [models.Index(fields=["ended_at", "-started_at"], name="rotation_open")]
+
+    def __str__(self) -> str:
+        return f"to {self.key_id}, {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Outage(models.Model):
+    """A time in which renewals of many installs failed in passing: HighLevel's fault or one of our
+    set-up. Meanwhile one of them tries now and then for all. outage.py begins and ends it."""
+
+    began_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+    # True or null, so that the database itself lets only one be open.
+    is_open = models.BooleanField(null=True, unique=True, default=True)
+    cause = models.CharField(max_length=40)
+    tries = models.PositiveIntegerField("renewals tried meanwhile", default=0)
+    try_at = models.DateTimeField("next try")
+
+    def __str__(self) -> str:
+        return f"{self.cause} {self.began_at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def cause_info(self) -> Cause | None:
+        return CAUSES.get(self.cause)
+
+
+class CallBudget(models.Model):
+    """How far the calls about one agency or sub-account have used up HighLevel's limits.
+
+    Both columns are microseconds since 1970: the time until which the calls made would last at the
+    steady pace of the limit. budget.py compares and moves them.
+    """
+
+    resource_id = models.CharField(max_length=64, primary_key=True)
+    burst_used_until = models.BigIntegerField(default=0)
+    day_used_until = models.BigIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return self.resource_id
+
+
 class Heartbeat(models.Model):
-    """When a part of the worker last showed that it is alive."""
+    """When web server, worker or scheduler last showed that it is alive."""
 
     name = models.CharField(max_length=20, primary_key=True)
     at = models.DateTimeField()
@@ -284,11 +403,17 @@ class RenewalJob(models.Model):
     caller = models.CharField(max_length=100, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     cancelled_at = models.DateTimeField(null=True, blank=True)
+    # When the worker was rung for, or something of it ended last; null when it is not its business.
+    rung_at = models.DateTimeField(null=True, blank=True)
     total = models.PositiveIntegerField(default=0)
 
     class Meta:
         verbose_name = "bulk renewal"
-        indexes = [models.Index(fields=["-created_at"], name="job_newest")]
+        indexes = [
+            models.Index(fields=["-created_at"], name="job_newest"),
+            # bulk.ring_again: WHERE rung_at < …
+            models.Index(fields=["rung_at"], name="job_rung"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.total} installs, {self.created_at:%Y-%m-%d %H:%M:%S}"
@@ -369,6 +494,13 @@ class RefreshAttempt(models.Model):
 
     RUNNING, RENEWED, FAILED, REFUSED = "running", "renewed", "failed", "refused"
     CUT_OFF = "cut_off"
+    OUTCOMES = (
+        (RUNNING, "Running"),
+        (RENEWED, "Renewed"),
+        (FAILED, "Failed"),
+        (REFUSED, "Refused"),
+        (CUT_OFF, "Cut off"),
+    )
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     integration = models.ForeignKey(
@@ -385,17 +517,7 @@ class RefreshAttempt(models.Model):
     repeats = models.PositiveSmallIntegerField(default=0)
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
-    outcome = models.CharField(
-        max_length=10,
-        default=RUNNING,
-        choices=[
-            (RUNNING, "Running"),
-            (RENEWED, "Renewed"),
-            (FAILED, "Failed"),
-            (REFUSED, "Refused"),
-            (CUT_OFF, "Cut off"),
-        ],
-    )
+    outcome = models.CharField(max_length=10, default=RUNNING, choices=OUTCOMES)
     cause = models.CharField(max_length=40, blank=True)
     http_status = models.PositiveSmallIntegerField(null=True, blank=True)
     trace_id = models.CharField(max_length=64, blank=True)
@@ -422,3 +544,144 @@ class RefreshAttempt(models.Model):
     @property
     def cause_info(self) -> Cause | None:
         return CAUSES.get(self.cause)
+
+
+class HandOut(models.Model):
+    """How often a key got an install's token, or called HighLevel with it, within one hour (UTC).
+
+    handouts.py counts: exactly, and before the token leaves.
+    """
+
+    key = models.ForeignKey(ApiKey, on_delete=models.PROTECT, related_name="hand_outs")
+    integration = models.ForeignKey(
+        GoHighLevelIntegration, on_delete=models.CASCADE, related_name="hand_outs"
+    )
+    hour = models.DateTimeField()
+    tokens = models.PositiveIntegerField("tokens handed out", default=0)
+    calls = models.PositiveIntegerField("calls passed on", default=0)
+    first_at = models.DateTimeField()
+    first_address = models.GenericIPAddressField(null=True, blank=True)
+    last_at = models.DateTimeField()
+    last_address = models.GenericIPAddressField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "hand-out"
+        constraints = [
+            # handouts.count; the account page: who has its token?
+            models.UniqueConstraint(
+                fields=["integration", "key", "hour"], name="hand_out_once_an_hour"
+            ),
+        ]
+        indexes = [
+            # The key's page: what did it read?
+            models.Index(fields=["key", "-hour"], name="hand_out_of_key"),
+            # handouts.watch: all of this hour; cleanup.py: WHERE hour < …
+            models.Index(fields=["hour"], name="hand_out_hour"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.tokens} tokens, {self.calls} calls, {self.hour:%Y-%m-%d %H}"
+
+
+class KeyHour(models.Model):
+    """A key's hand-outs of one hour in all, as the minutely watch added them up."""
+
+    key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="hours")
+    hour = models.DateTimeField()
+    uses = models.PositiveIntegerField()
+    installs = models.PositiveIntegerField()
+
+    class Meta:
+        verbose_name = "hour of a key"
+        constraints = [models.UniqueConstraint(fields=["key", "hour"], name="key_hour_once")]
+        # cleanup.py: WHERE hour < …
+        indexes = [models.Index(fields=["hour"], name="key_hour_hour")]
+
+    def __str__(self) -> str:
+        return f"{self.uses} uses, {self.hour:%Y-%m-%d %H}"
+
+
+class HealthDay(models.Model):
+    """A day (UTC) of all installs in numbers, and the newest look at them: see snapshots.py."""
+
+    day = models.DateField(primary_key=True)
+    taken_at = models.DateTimeField()
+    took_ms = models.PositiveIntegerField(default=0)
+    # {state: how many}; a renewal in flight after failures counts as "recovering".
+    counts = models.JSONField(default=dict)
+    # {hour as ISO text: how many renewals come due, how many access tokens end in it}
+    due = models.JSONField(default=dict)
+    ends = models.JSONField(default=dict)
+    first_end = models.DateTimeField(null=True)
+    last_end = models.DateTimeField(null=True)
+    # Of all looks of this day: the counts added up, and how many looks there were.
+    sums = models.JSONField(default=dict)
+    looks = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "day of health"
+
+    def __str__(self) -> str:
+        return f"{self.day:%Y-%m-%d}"
+
+
+class Comparison(models.Model):
+    """HighLevel's list of an agency's sub-accounts at one time, to be laid beside ours.
+
+    reconcile.py fills it page by page. The newest finished one of an agency is kept, beside one
+    that is being made.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    agency = models.ForeignKey(
+        GoHighLevelIntegration, on_delete=models.CASCADE, related_name="comparisons"
+    )
+    caller = models.CharField(max_length=100, blank=True)
+    fetches = models.BooleanField("fetches missing tokens by itself", default=False)
+    begun_at = models.DateTimeField()
+    # When the worker goes on with it; null when there is nothing left to ask.
+    continue_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+    tries = models.PositiveSmallIntegerField("failed calls in a row", default=0)
+    cause = models.CharField(max_length=40, blank=True)
+    # How far the list has been read.
+    position = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        verbose_name = "comparison"
+        indexes = [
+            # The agency's page: its newest ones
+            models.Index(fields=["agency", "-begun_at"], name="comparison_newest"),
+            # reconcile.go_on: WHERE continue_at <= now
+            models.Index(fields=["continue_at"], name="comparison_open"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.agency_id} {self.begun_at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def is_running(self) -> bool:
+        return self.ended_at is None
+
+    @property
+    def cause_info(self) -> Cause | None:
+        return CAUSES.get(self.cause)
+
+
+class ListedLocation(models.Model):
+    """One sub-account of HighLevel's list."""
+
+    comparison = models.ForeignKey(Comparison, on_delete=models.CASCADE, related_name="listed")
+    resource_id = models.CharField("HighLevel id", max_length=64)
+    name = models.CharField(max_length=200, blank=True)
+    version_id = models.CharField(max_length=64, blank=True)
+    installed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "listed sub-account"
+        constraints = [
+            models.UniqueConstraint(fields=["comparison", "resource_id"], name="listed_once"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or self.resource_id

@@ -27,6 +27,13 @@ def next_renewal(
     return max(expires_at - margin - spread, now + (expires_at - now) / 2)
 
 
+def next_check(now: datetime, every: timedelta) -> datetime | None:
+    """When HighLevel is asked next whether a token works, give or take a fifth; None: never."""
+    if not every:
+        return None
+    return now + every * random.uniform(0.8, 1.2)  # noqa: S311
+
+
 def next_try(
     now: datetime,
     verdict: Status | None,

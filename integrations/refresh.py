@@ -1,8 +1,9 @@
 """The renewal engine: the only place that spends a refresh token.
 
 Every door (page, API, command, schedule) calls `refresh_integration`. It claims the install with
-one conditional UPDATE, journals what it is about to do, calls HighLevel with no transaction open,
-and stores the answer over the generation of tokens that it spent. docs/architecture.md draws it.
+one conditional UPDATE and journals in the same transaction what it is about to do, calls HighLevel
+with no transaction open, and stores the answer over the generation of tokens that it spent.
+docs/architecture.md draws it.
 
 The order of healing, when an answer is lost or a token refused: look at the row again; one repeat
 with the same token while HighLevel still forgives it; a new pair from the agency's token;
@@ -19,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import transaction
@@ -28,7 +29,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from integrations import journal, pacing
+from integrations import budget, journal, outage, pacing
 from integrations.crypto import DecryptError, keyring
 from integrations.health import OFF, REQUEST_SHOWN_FOR, Status
 from integrations.highlevel import (
@@ -49,12 +50,15 @@ from integrations.models import (
     COMPANY,
     PASSING_CAUSES,
     GoHighLevelIntegration,
+    Outage,
     RefreshAttempt,
 )
 from integrations.storing import persistently, token_columns
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+NoteRenewed = Callable[[RefreshAttempt, str], object]
+"""Takes the journal's entry and HighLevel's trace id."""
 
 CALL_S = CONNECT_TIMEOUT_S + READ_TIMEOUT_S
 # Longer than the calls with our own refresh token: the renewal, its repeat, and the question
@@ -64,6 +68,12 @@ LEASE = timedelta(seconds=120)
 # HighLevel forgives a repeat that reaches it within 30 s of the first call.
 REPEAT_WITHIN = timedelta(seconds=25)
 WAITING_PAUSE_S = 0.1
+# Triggers of renewals that are made even in an outage: a person asks, or HighLevel has just
+# answered a call, so it works.
+EVEN_IN_OUTAGE = ("dashboard", "mint", "rejected")
+# The trigger of a renewal that wants the agency's token rather than the account's own: with it a
+# sub-account is allowed what its agency has allowed since.
+MINT_FIRST = "scopes"
 
 
 class Outcome(StrEnum):
@@ -88,7 +98,6 @@ class RefreshResult:
 class Ask:
     """A wish for tokens newer than `asked_at`, or than those of `seen_generation`."""
 
-    pk: uuid.UUID
     asked_at: datetime
     seen_generation: int | None
 
@@ -109,32 +118,58 @@ def refresh_integration(
     asked_at: datetime | None = None,
     seen_generation: int | None = None,
     wait_s: float = 0,
+    row: GoHighLevelIntegration | None = None,
+    note_renewed: NoteRenewed = journal.renewed,
 ) -> RefreshResult:
     """Renew one install, or take the result of a renewal that ends after `asked_at`, or that put
     other tokens in the place of the ones that the caller saw.
 
     So many callers that ask at the same time make one renewal, and get its token.
     Units: `wait_s` seconds to wait for a renewal that another one has begun; 0: do not wait.
+    `row`: the install as it was read a while ago; should it have changed since, it is read again.
+    `note_renewed`: ends the journal's entry of a success; whoever renews many may do so later.
     Errors: GoHighLevelIntegration.DoesNotExist. HighLevel's errors are in the result.
     """
-    ask = Ask(pk, asked_at or timezone.now(), seen_generation)
+    ask = Ask(asked_at or timezone.now(), seen_generation)
     give_up_at = time.monotonic() + wait_s
+    # Whoever comes with a row renews many, and looks after outages itself.
+    present_outage = outage.current() if row is None else None
     while True:
-        lease_id = _claim(ask)
-        if lease_id is not None:
-            return _Renewal(pk, lease_id, trigger=trigger, caller=caller).run()
-        result = _result_for(ask)
+        row = row or GoHighLevelIntegration.objects.get(pk=pk)
+        result = _result_since(row, ask)
+        if result.outcome is Outcome.BUSY:
+            if present_outage and not _may_try(present_outage, trigger):
+                return RefreshResult(
+                    Outcome.FAILED, cause=present_outage.cause, expires_at=row.expires_at
+                )
+            renewal = _Renewal(row, trigger=trigger, caller=caller, note_renewed=note_renewed)
+            if renewal.claim():
+                result = renewal.run()
+                if present_outage and result.success:
+                    outage.end(timezone.now())
+                return result
+            result = _result_since(GoHighLevelIntegration.objects.get(pk=pk), ask)
         if result.outcome is not Outcome.BUSY or time.monotonic() >= give_up_at:
             return result
+        row = None
         time.sleep(WAITING_PAUSE_S)
 
 
-def call_with_token(row: GoHighLevelIntegration, call: Callable[[str], T]) -> T:
-    """Call HighLevel with the install's access token. When HighLevel says that the token is dead,
-    renew it once and repeat once; no other answer starts a renewal.
+def _may_try(present: Outage, trigger: str) -> bool:
+    return trigger in EVEN_IN_OUTAGE or outage.take_turn(present, timezone.now())
 
-    Errors: those of `call`; DecryptError.
+
+def call_with_token(row: GoHighLevelIntegration, call: Callable[[str], T]) -> T:
+    """Call HighLevel with the install's access token, within HighLevel's limits, and renewed first
+    if it ends meanwhile. When HighLevel says that the token is dead, renew it once and repeat once;
+    no other answer starts a renewal.
+
+    Errors: those of `call`; RateLimited; DecryptError.
     """
+    budget.wait_for_turn(row.resource_id)
+    if row.is_expired(timezone.now() + timedelta(seconds=CALL_S)):
+        refresh_integration(row.pk, trigger="call", wait_s=CALL_S)
+        row.refresh_from_db()
     try:
         return call(row.open_access_token())
     except TokenRejected:
@@ -143,31 +178,8 @@ def call_with_token(row: GoHighLevelIntegration, call: Callable[[str], T]) -> T:
         return call(row.open_access_token())
 
 
-def _claim(ask: Ask) -> uuid.UUID | None:
-    """Take the install for ourselves if nobody has it and nobody has done it since the asking.
-
-    The database's clock decides: several hosts need not agree on the time. renew_at moves to the
-    end of the lease, so that the tick finds the install if we die with it in our hands.
-    """
-    lease_id = uuid.uuid4()
-    free = Q(lease_until=None) | Q(lease_until__lt=Now())
-    not_renewed = Q(renewed_at=None) | Q(renewed_at__lt=ask.asked_at)
-    not_tried = Q(failures=0) | Q(tried_at=None) | Q(tried_at__lt=ask.asked_at)
-    as_seen = Q() if ask.seen_generation is None else Q(generation=ask.seen_generation)
-    won = (
-        GoHighLevelIntegration.objects.renewable()
-        .filter(free, not_renewed, not_tried, as_seen, pk=ask.pk)
-        .update(lease_id=lease_id, lease_until=Now() + LEASE, renew_at=Now() + LEASE)
-    )
-    return lease_id if won else None
-
-
-def _result_for(ask: Ask) -> RefreshResult:
-    """What came of the install since the asking, when it was not ours to claim; BUSY: nothing yet.
-
-    Errors: GoHighLevelIntegration.DoesNotExist.
-    """
-    row = GoHighLevelIntegration.objects.without_secrets().get(pk=ask.pk)
+def _result_since(row: GoHighLevelIntegration, ask: Ask) -> RefreshResult:
+    """What came of the install since the asking; BUSY: nothing yet."""
     if row.status in OFF:
         outcome = Outcome.SKIPPED
     elif (
@@ -185,16 +197,60 @@ def _result_for(ask: Ask) -> RefreshResult:
 
 
 class _Renewal:
-    """One claimed renewal, from the claim to the stored answer or the recorded failure."""
+    """One renewal, from the claim to the stored answer or the recorded failure."""
 
-    def __init__(self, pk: uuid.UUID, lease_id: uuid.UUID, *, trigger: str, caller: str) -> None:
-        self.row = GoHighLevelIntegration.objects.get(pk=pk)
-        self.lease_id = lease_id
+    def __init__(
+        self, row: GoHighLevelIntegration, *, trigger: str, caller: str, note_renewed: NoteRenewed
+    ) -> None:
+        self.row = row
+        self.note_renewed = note_renewed
+        self.lease_id = uuid.uuid4()
         self.trigger = trigger
         self.caller = caller
         self.client = HighLevel.from_settings()
+        self.begun: RefreshAttempt | None = None  # journalled with the claim
         # When the refresh token was sent with no answer that settles whether it is spent.
         self.unsettled_since = self.row.sent_at
+
+    def claim(self) -> bool:
+        """Take the install for ourselves if nobody has it and it is as we read it; where its own
+        refresh token is what we send first, journal that in the same transaction.
+
+        The database's clock decides: several hosts need not agree on the time. renew_at moves to
+        the end of the lease, so that the tick finds the install if we die with it in our hands.
+        """
+        row = self.row
+        rows = GoHighLevelIntegration.objects.filter(
+            Q(lease_until=None) | Q(lease_until__lt=Now()),
+            pk=row.pk,
+            # What ends, fails, renews or sends an install's token changes one of these.
+            status=row.status,
+            generation=row.generation,
+            tried_at=row.tried_at,
+            sent_at=row.sent_at,
+        )
+        columns = {
+            "lease_id": self.lease_id,
+            "lease_until": Now() + LEASE,
+            "renew_at": timezone.now() + LEASE,
+        }
+        attempt = self._first_attempt()
+        if attempt is None:
+            return bool(rows.update(**columns))
+        with transaction.atomic():
+            won = rows.update(**columns, sent_at=self.unsettled_since or attempt.started_at)
+            if won:
+                attempt.save(force_insert=True)
+                self.begun = attempt
+        return bool(won)
+
+    def _first_attempt(self) -> RefreshAttempt | None:
+        """What to journal with the claim; None where another way than our own token comes first."""
+        if not self.row.refresh_token_encrypted or self._token_is_doubtful():
+            return None
+        with suppress(DecryptError):
+            return self._attempt("refresh", self.row.open_refresh_token())
+        return None
 
     def run(self) -> RefreshResult:
         try:
@@ -204,6 +260,8 @@ class _Renewal:
         except journal.LeaseLost:
             return RefreshResult(Outcome.BUSY, expires_at=self.row.expires_at)
         except Refused as error:
+            if outage.current():
+                return self._fail(error, cause="refused_in_outage")
             cause = "answer_lost" if self.unsettled_since else "refused"
             return self._fail(error, cause=cause, verdict=Status.REFUSED)
         except Inactive as error:
@@ -230,17 +288,17 @@ class _Renewal:
             raise error from None
 
     def _token_is_doubtful(self) -> bool:
-        """Refused before, or sent so long ago that HighLevel no longer forgives a repeat."""
+        """Refused before, or sent so long ago that HighLevel no longer forgives a repeat; or the
+        agency's token was asked for."""
         unsettled = self.unsettled_since
         too_late = unsettled is not None and timezone.now() - unsettled > REPEAT_WITHIN
-        return too_late or self.row.status == Status.REFUSED
+        return too_late or self.row.status == Status.REFUSED or self.trigger == MINT_FIRST
 
     # --- With our own refresh token ---
 
     def _refresh(self) -> RefreshResult:
         refresh_token = self.row.open_refresh_token()
-        sent_at = timezone.now()
-        attempt = self._begin("refresh", sent_at, keyring().fingerprint(refresh_token))
+        attempt = self.begun or self._begin("refresh", refresh_token)
         try:
             tokens = self._call_and_repeat_once(attempt, refresh_token)
         except CredentialsRefused as error:
@@ -252,7 +310,7 @@ class _Renewal:
                 self.unsettled_since = None
             journal.end(attempt, error)
             raise
-        return self._store(attempt, tokens, sent_at)
+        return self._store(attempt, tokens)
 
     def _call_and_repeat_once(self, attempt: RefreshAttempt, refresh_token: str) -> TokenSet:
         try:
@@ -292,8 +350,7 @@ class _Renewal:
 
     def _mint(self) -> RefreshResult:
         agency = self._usable_agency()
-        sent_at = timezone.now()
-        attempt = self._begin("mint", sent_at)
+        attempt = self._begin("mint")
         try:
             tokens = call_with_token(
                 agency,
@@ -313,7 +370,7 @@ class _Renewal:
         except HighLevelError as error:
             journal.end(attempt, error)
             raise
-        return self._store(attempt, tokens, sent_at)
+        return self._store(attempt, tokens)
 
     def _usable_agency(self) -> GoHighLevelIntegration:
         """Return the agency with an access token that lives long enough for one call."""
@@ -342,8 +399,7 @@ class _Renewal:
         return settings.GHL_RECONNECT and not tried.exists()
 
     def _reconnect(self) -> RefreshResult:
-        sent_at = timezone.now()
-        attempt = self._begin("reconnect", sent_at)
+        attempt = self._begin("reconnect")
         try:
             code = self.client.reconnect(
                 user_type=self.row.user_type, resource_id=self.row.resource_id
@@ -352,40 +408,41 @@ class _Renewal:
         except HighLevelError as error:
             journal.end(attempt, error)
             raise
-        return self._store(attempt, tokens, sent_at)
+        return self._store(attempt, tokens)
 
     # --- Journal, store, failure ---
 
-    def _begin(self, way: str, now: datetime, fingerprint: str = "") -> RefreshAttempt:
-        sent_at = (self.unsettled_since or now) if way == "refresh" else self.unsettled_since
-        attempt = RefreshAttempt(
+    def _attempt(self, way: str, refresh_token: str = "") -> RefreshAttempt:
+        return RefreshAttempt(
             integration=self.row,
             trigger=self.trigger,
             caller=self.caller,
             way=way,
             generation=self.row.generation,
-            fingerprint=fingerprint,
-            started_at=now,
+            fingerprint=keyring().fingerprint(refresh_token) if refresh_token else "",
+            started_at=timezone.now(),
         )
+
+    def _begin(self, way: str, refresh_token: str = "") -> RefreshAttempt:
+        attempt = self._attempt(way, refresh_token)
+        sent_at = self.unsettled_since
+        if way == "refresh":
+            sent_at = sent_at or attempt.started_at
         journal.begin(attempt, lease_id=self.lease_id, needs_s=2 * CALL_S, sent_at=sent_at)
         return attempt
 
-    def _store(self, attempt: RefreshAttempt, tokens: TokenSet, sent_at: datetime) -> RefreshResult:
+    def _store(self, attempt: RefreshAttempt, tokens: TokenSet) -> RefreshResult:
         """Store the pair over the generation that it came from, whoever holds the lease by now: an
         answer from HighLevel counts, unless a reinstall or an uninstall came in between."""
-        columns = token_columns(self.row, tokens, client_id=self.client.client_id, sent_at=sent_at)
+        columns = token_columns(
+            self.row, tokens, client_id=self.client.client_id, sent_at=attempt.started_at
+        )
         if self.row.status == Status.WAITING:
             columns["finish_at"] = columns["renewed_at"]
-        stored = persistently(
-            lambda: (
-                GoHighLevelIntegration.objects.renewable()
-                .filter(pk=self.row.pk, generation=self.row.generation)
-                .update(**columns)
-            )
-        )
-        attempt.outcome, attempt.trace_id = RefreshAttempt.RENEWED, tokens.trace_id
-        attempt.ended_at = columns["renewed_at"]
-        persistently(lambda: attempt.save(update_fields=["outcome", "trace_id", "ended_at"]))
+        if tokens.life_is_assumed:
+            attempt.cause = "life_unclear"
+        stored = persistently(lambda: self._put(columns))
+        persistently(lambda: self.note_renewed(attempt, tokens.trace_id))
         if not stored:
             return RefreshResult(Outcome.SKIPPED, expires_at=self.row.expires_at)
         if self.row.status == Status.WAITING and not self.row.name:
@@ -398,6 +455,29 @@ class _Renewal:
             )
         return RefreshResult(Outcome.RENEWED, expires_at=columns["expires_at"])
 
+    def _put(self, columns: dict[str, Any]) -> bool:
+        """Update the row, and note the change if it is one; whether the pair belonged there."""
+        mine = GoHighLevelIntegration.objects.filter(pk=self.row.pk, generation=self.row.generation)
+        was_well = self.row.status == Status.ACTIVE and not self.row.cause
+        still_well = mine.filter(lease_id=self.lease_id, status=Status.ACTIVE)
+        if was_well and still_well.update(**columns):
+            return True
+        rows = mine.renewable()
+        with transaction.atomic():
+            # Read again: who holds the lease now may have noted a failure since.
+            before = journal.conditions(rows)
+            stored = rows.update(**columns)
+            if stored:
+                self._note_change(before, status=Status.ACTIVE, cause="")
+        return bool(stored)
+
+    def _note_change(
+        self, before: dict[uuid.UUID, journal.Condition], *, status: str, cause: str
+    ) -> None:
+        journal.note_change(
+            before, status=status, cause=cause, trigger=self.trigger, caller=self.caller
+        )
+
     def _fail(
         self, error: HighLevelError, *, cause: str, verdict: Status | None = None
     ) -> RefreshResult:
@@ -407,29 +487,39 @@ class _Renewal:
         if verdict is None and status not in (Status.ACTIVE, Status.WAITING):
             cause = self.row.cause  # a passing fault does not change why it stands still
         failures = self.row.failures + 1
-        recorded = GoHighLevelIntegration.objects.filter(
+        mine = GoHighLevelIntegration.objects.filter(
             pk=self.row.pk, lease_id=self.lease_id, generation=self.row.generation
-        ).update(
-            status=status,
-            cause=cause,
-            cause_since=self.row.cause_since if cause == self.row.cause else now,
-            failures=failures,
-            renew_at=pacing.next_try(
+        )
+        columns: dict[str, Any] = {
+            "status": status,
+            "cause": cause,
+            "cause_since": self.row.cause_since if cause == self.row.cause else now,
+            "failures": failures,
+            "renew_at": pacing.next_try(
                 now,
                 verdict,
                 failures,
                 asked_for_s=_asked_for_s(error),
                 reconnect=settings.GHL_RECONNECT,
             ),
-            requested_at=None,
-            lease_id=None,
-            lease_until=None,
-            sent_at=self.unsettled_since,
-            tried_at=now,
-        )
+            "requested_at": None,
+            "lease_id": None,
+            "lease_until": None,
+            "sent_at": self.unsettled_since,
+            "tried_at": now,
+        }
+        if verdict is not None:
+            columns["verify_at"] = None
+        with transaction.atomic():
+            recorded = mine.update(**columns)
+            if recorded:
+                before = {self.row.pk: journal.Condition(self.row.status, self.row.cause)}
+                self._note_change(before, status=status, cause=cause)
         if not recorded:
             return RefreshResult(Outcome.SKIPPED, expires_at=self.row.expires_at)
         logger.warning("Renewal of %s failed: %s", self.row.pk, cause)
+        if verdict is None and cause in PASSING_CAUSES:
+            outage.note_failure(now)
         return RefreshResult(Outcome.FAILED, cause=cause, expires_at=self.row.expires_at)
 
 

@@ -14,6 +14,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from integrations import pacing
+from integrations.crypto import DecryptError, keyring
 from integrations.health import Status
 from integrations.highlevel import TokenSet
 from integrations.models import GoHighLevelIntegration
@@ -48,13 +49,16 @@ def token_columns(
         "approved_locations": list(tokens.approved_locations),
     }
     return {
-        # An answer often leaves things out that an earlier one said.
-        **{name: value for name, value in told.items() if value not in ("", None, [])},
+        # An answer often leaves things out that an earlier one said, and says little that is new.
+        **{
+            name: value
+            for name, value in told.items()
+            if value not in ("", None, []) and value != getattr(row, name)
+        },
         "client_id": client_id,
         "access_token_encrypted": row.seal("access_token", tokens.access_token),
-        "refresh_token_encrypted": row.seal("refresh_token", tokens.refresh_token)
-        if tokens.refresh_token
-        else b"",
+        "refresh_token_encrypted": _sealed_refresh_token(row, tokens),
+        "key_id": keyring().present_id,
         "expires_at": expires_at,
         "generation": F("generation") + 1,
         "status": Status.ACTIVE,
@@ -70,8 +74,23 @@ def token_columns(
         "sent_at": None,
         "renewed_at": now,
         "verified_at": now,
+        "verify_at": pacing.next_check(now, settings.VERIFY_EVERY),
+        "verify_cause": "",
         "tried_at": now,
     }
+
+
+def _sealed_refresh_token(row: GoHighLevelIntegration, tokens: TokenSet) -> bytes:
+    """Encrypt the new refresh token; where the answer has none, the old one anew: HighLevel's
+    description of minting leaves it out."""
+    if tokens.refresh_token:
+        return row.seal("refresh_token", tokens.refresh_token)
+    if not row.refresh_token_encrypted:
+        return b""
+    try:
+        return row.seal("refresh_token", row.open_refresh_token())
+    except DecryptError:
+        return b""
 
 
 def persistently(write: Callable[[], T]) -> T:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from integrations.causes import WhoActs
 from integrations.crypto import DecryptError
+from integrations.errors import ApiError
 from integrations.health import Status
 from integrations.models import GoHighLevelIntegration
 from integrations.refresh import CALL_S, refresh_integration
@@ -39,16 +40,32 @@ class AccessToken:
     expires_at: datetime
     needs_refresh: bool
     source: Source
+    generation: int
+    renewed_at: datetime | None
     warning: str = ""
 
 
-class NoToken(Exception):
-    """There is no valid token to give. `cause` is a code of causes.py."""
+# Whose turn it is: 409 the install's state, 410 gone; any other cause: 503, try again.
+STATUS_OF_CAUSE = {
+    "refused": 409,
+    "answer_lost": 409,
+    "needs_reconnect": 409,
+    "location_inactive": 409,
+    "paused_by_highlevel": 409,
+    "token_damaged": 409,
+    "waiting_for_agency": 409,
+    "waiting_for_install": 409,
+    "uninstalled": 410,
+    "agency_uninstalled": 410,
+    "deactivated": 410,
+}
+
+
+class NoToken(ApiError):
+    """There is no valid token to give."""
 
     def __init__(self, cause: str, *, retry_after_s: int | None = None) -> None:
-        super().__init__(cause)
-        self.cause = cause
-        self.retry_after_s = retry_after_s
+        super().__init__(cause, STATUS_OF_CAUSE.get(cause, 503), retry_after_s=retry_after_s)
 
 
 _NO_TOKEN_CAUSES = {
@@ -129,7 +146,9 @@ def _hand_out(row: GoHighLevelIntegration, source: Source) -> AccessToken:
     try:
         access_token = row.open_access_token()
     except DecryptError:
-        raise NoToken("token_damaged") from None
+        # Its refresh token may be sound: the next tick renews it, or finds it damaged too.
+        GoHighLevelIntegration.objects.renewable().filter(pk=row.pk).update(renew_at=now)
+        raise NoToken("token_damaged", retry_after_s=RETRY_AFTER_S) from None
     _note_use(row, now)
     return AccessToken(
         access_token=access_token,
@@ -137,6 +156,8 @@ def _hand_out(row: GoHighLevelIntegration, source: Source) -> AccessToken:
         expires_at=row.expires_at,
         needs_refresh=row.needs_refresh(now),
         source=source,
+        generation=row.generation,
+        renewed_at=row.renewed_at,
         warning=row.cause if source is Source.STALE else "",
     )
 

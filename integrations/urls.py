@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from integrations import views
-from integrations.api import api
+from integrations import api, proxy, views
 
 app_name = "integrations"
 
@@ -11,5 +10,6 @@ urlpatterns = [
     path("install/", views.install, name="install"),
     path("callback/", views.callback, name="callback"),
     path("installed/", views.installed, name="installed"),
-    path("", api.urls),
+    path("api/<uuid:pk>/<path:path>", proxy.proxy, name="proxy"),
+    path("", api.urls()),
 ]

@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Callable
+from functools import wraps
 from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_safe
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods, require_safe
 
+from access.audience import ONLY_SHOWS, Who, audience
 from integrations.causes import CAUSES
 from integrations.highlevel import (
     CredentialsRefused,
@@ -31,12 +35,31 @@ _SESSION_KEY = "install_states"
 # HighLevel's sign-in may mail a code in between; people need their time.
 STATE_LIFE_S = 3600
 MOST_STATES = 10
+METHODS = ["GET", "HEAD", "OPTIONS"]
 
 
-@require_GET
+def for_browsers(view: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+    """Let GET and HEAD through; OPTIONS is told of them, anything else refused with 405."""
+
+    @csrf_exempt  # nothing is taken that could be forged, and 405 says so better than 403
+    @require_http_methods(METHODS)
+    @wraps(view)
+    def answering(request: HttpRequest) -> HttpResponse:
+        if request.method == "OPTIONS":
+            return HttpResponse(status=204, headers={"Allow": ", ".join(METHODS)})
+        return view(request)
+
+    return answering
+
+
+@audience(Who.ANYONE, no_audit="It only leads to HighLevel's consent page.")
+@for_browsers
 @never_cache
 def install(request: HttpRequest) -> HttpResponse:
-    """Send the browser to HighLevel's consent page with a state that only this session knows."""
+    """Send the browser to HighLevel's consent page with a state that only this session knows.
+
+    HEAD, by which programs try a link, leads there without one.
+    """
     missing = missing_settings()
     if missing:
         return _problem(request, "not_configured", 503, missing=missing)
@@ -47,23 +70,28 @@ def install(request: HttpRequest) -> HttpResponse:
         "scope": settings.GHL_SCOPES,
         "version_id": settings.GHL_VERSION_ID,
         "loginWindowOpenMode": "self",
-        "state": _new_state(request),
     }
+    if request.method == "GET":
+        query["state"] = _new_state(request)
     base = settings.GHL_MARKETPLACE_URL.rstrip("/") + settings.GHL_AUTHORIZE_PATH
     return HttpResponseRedirect(f"{base}?{urlencode(query)}")
 
 
-@require_GET
+@audience(Who.ANYONE, no_audit="The install that it finishes is in the install's time line.")
+@for_browsers
 @never_cache
 def callback(request: HttpRequest) -> HttpResponse:
     """Finish an install, ours (with our state) or one begun in HighLevel's marketplace (without).
 
     A state that is not this session's is refused. Without one the code is exchanged all the same:
-    it is bound to our app, and the install is attached to nobody's session.
+    it is bound to our app, and the install is attached to nobody's session. HEAD uses up neither
+    state nor code.
     """
     missing = missing_settings()
     if missing:
         return _problem(request, "not_configured", 503, missing=missing)
+    if request.method == "HEAD":
+        return HttpResponse()
     state = request.GET.get("state")
     if state is not None and not _take_state(request, state):
         return _problem(request, "install_state_wrong", 400)
@@ -82,12 +110,14 @@ def callback(request: HttpRequest) -> HttpResponse:
     return redirect("integrations:installed")
 
 
-@require_GET
+@audience(Who.ANYONE, no_audit=ONLY_SHOWS)
+@for_browsers
 def installed(request: HttpRequest) -> HttpResponse:
     """The neutral page at the end: it knows nothing of who was installed."""
     return render(request, "integrations/installed.html")
 
 
+@audience(Who.ANYONE, no_audit=ONLY_SHOWS)
 @require_safe
 def help_page(request: HttpRequest) -> HttpResponse:
     """The catalogue of causes, to which each API error links by its code."""

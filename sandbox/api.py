@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.http import HttpResponse
+from django.http.multipartparser import MultiPartParserError
 
 from sandbox import errors, ids
 from sandbox.errors import ApiError
@@ -255,11 +256,11 @@ def _params_or_nothing(request: SandboxRequest) -> dict[str, str]:
 def _read_body(request: SandboxRequest) -> dict[str, str]:
     if not request.body:
         return {}
-    if request.content_type != "application/json":
-        return {name: str(value) for name, value in request.POST.items()}
     try:
+        if request.content_type != "application/json":
+            return {name: str(value) for name, value in request.POST.items()}
         parsed: Any = json.loads(request.body)
-    except ValueError:
+    except (ValueError, RecursionError, MultiPartParserError):
         raise errors.unprocessable() from None
     if not isinstance(parsed, dict):
         raise errors.unprocessable()

@@ -79,6 +79,7 @@ class Installs:
         if install is None:
             raise NotFound(f"the app is not installed on {resource_id!r}")
         self._people.end_installs(company_id, location_id)
+        self._tokens.void_codes(company_id, location_id)
         if location_id:
             self._tokens.revoke(company_id, location_id)
         else:

@@ -28,6 +28,7 @@ class SandboxServer(ThreadingHTTPServer):
         super().__init__(address, _Handler)
         self.world = world
         self.stopping = threading.Event()
+        self._sender = threading.Thread(target=self._send_events, daemon=True)
 
     def server_bind(self) -> None:
         # Without the reverse lookup of HTTPServer, which can take seconds offline.
@@ -36,18 +37,21 @@ class SandboxServer(ThreadingHTTPServer):
 
     def start(self) -> None:
         """Answer calls and send events from threads of its own."""
-        for work in (self._serve, self._send_events):
-            threading.Thread(target=work, daemon=True).start()
+        threading.Thread(target=self._serve, daemon=True).start()
+        self._sender.start()
 
     def _serve(self) -> None:
         self.serve_forever(poll_interval=0.05)
 
     def stop(self) -> None:
-        """Take no more calls; those under way are dropped."""
+        """Take no more calls; those under way are dropped. An event that is being sent is sent to
+        its end, so that the state has it when it is closed."""
         self.stopping.set()
         self.world.event_is_due.set()
         self.shutdown()
         self.server_close()
+        if self._sender.is_alive():
+            self._sender.join(sum(_WEBHOOK_TIMEOUT_S))
 
     def handle_error(self, request: object, client_address: object) -> None:
         # A caller that hung up, or a call under way while we stop, is no news.

@@ -176,6 +176,17 @@ class TokenDesk:
         for table in ("refresh_tokens", "access_tokens"):
             self._store.run(f"UPDATE {table} SET revoked = 1 WHERE company_id = ?", company_id)
 
+    def void_codes(self, company_id: str, location_id: str = "") -> None:
+        """Nobody may exchange what was allowed before an uninstall; an agency's ends them all."""
+        self._store.run(
+            "UPDATE codes SET used_at = ? WHERE used_at IS NULL AND company_id = ? "
+            "AND (location_id = ? OR ? = '')",
+            self._now(),
+            company_id,
+            location_id,
+            location_id,
+        )
+
     def bearer(self, access_token: str) -> Grant:
         """What a valid access token stands for. Errors: ApiError 401."""
         if access_token.count(".") != 2:

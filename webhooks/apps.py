@@ -9,7 +9,15 @@ class WebhooksConfig(AppConfig):
     def ready(self) -> None:
         from django_q.signals import post_spawn
 
+        from integrations.sealed import Sealed, register
         from webhooks import tasks
+        from webhooks.forwarding_models import Endpoint
+
+        secrets = {
+            "secret_encrypted": "endpoint|secret",
+            "old_secret_encrypted": "endpoint|old_secret",
+        }
+        register(Sealed(Endpoint, secrets))
 
         post_migrate.connect(tasks.ensure_sweep, sender=self)
         post_spawn.connect(tasks.ensure_sweep)

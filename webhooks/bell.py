@@ -12,9 +12,12 @@ import time
 from django.db import Error as DatabaseFault
 from django_q.tasks import async_task
 
+from webhooks.patience import at_most
+
 logger = logging.getLogger(__name__)
 
 EVERY_S = 0.5
+MOST_WAIT_MS = 300
 _last_ring = -EVERY_S
 
 
@@ -27,6 +30,7 @@ def ring() -> None:
         return
     _last_ring = now
     try:
-        async_task("webhooks.tasks.sweep", time.time() + EVERY_S)
-    except DatabaseFault:
-        logger.exception("The bell for new events could not be rung")
+        with at_most(MOST_WAIT_MS):
+            async_task("webhooks.tasks.sweep", time.time() + EVERY_S)
+    except DatabaseFault as error:
+        logger.warning("The bell for new events could not be rung: %s", type(error).__name__)

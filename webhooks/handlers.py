@@ -2,46 +2,192 @@
 
 A handler gets the stored event, changes the database and returns in a few words what it did. It
 runs in the transaction that marks the event processed, so it must not call anybody outside.
+
+HighLevel promises no order. What happened when is told by `occurred_at`, and the events that are
+here already are asked for what happened later: the end is the same in whatever order they come.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
 
+from django.db import transaction
 from django.db.models import Q
 
-from integrations.install import note_installed, note_uninstalled
+from integrations.ending import note_uninstalled
+from integrations.install import note_created, note_details, note_installed
 from webhooks.models import MOST_AHEAD, GoHighLevelWebhook
 
 Handler = Callable[[GoHighLevelWebhook], str]
 
+INSTALLS = ("INSTALL", "app.installed")
+UNINSTALLS = ("UNINSTALL", "app.uninstalled")
+NOBODY = "ignored: names no account"
+
+
+@dataclass(frozen=True)
+class EventType:
+    """What to do for events of one type, and in a sentence what doing it again may change."""
+
+    handle: Handler
+    effect: str
+
 
 def on_install(event: GoHighLevelWebhook) -> str:
-    if _uninstalled_since(event):
-        return "ignored: uninstalled since"
-    payload = event.payload
-    told = {
-        "company_name": payload.get("companyName"),
-        "user_id": payload.get("userId"),
-        "plan_id": payload.get("planId"),
-        "version_id": payload.get("versionId"),
-    }
-    return note_installed(
-        company_id=event.company_id or _agency_of(event.location_id),
+    if not _names_somebody(event):
+        return NOBODY
+    company_id = event.company_id or _agency_of(event.location_id)
+    did = note_installed(
+        company_id=company_id,
         location_id=event.location_id,
         occurred_at=event.occurred_at,
-        details={name: value for name, value in told.items() if isinstance(value, str)},
+        details=_details(event, "company_name", "user_id", "plan_id", "version_id"),
     )
+    # An UNINSTALL that came before its INSTALL may have found nothing to end.
+    if _end_again_now_and_then(company_id, event):
+        return "ignored: uninstalled since"
+    return did
 
 
 def on_uninstall(event: GoHighLevelWebhook) -> str:
-    if not (event.location_id or event.company_id):
-        return "ignored: names no account"
+    if not _names_somebody(event):
+        return NOBODY
     return note_uninstalled(
         company_id=event.company_id,
         location_id=event.location_id,
         occurred_at=event.occurred_at,
     )
+
+
+def on_update(event: GoHighLevelWebhook) -> str:
+    """The app got a new version there. What it may do now shows at the next renewal."""
+    return _note(event, "version_id", "company_name")
+
+
+def on_plan_change(event: GoHighLevelWebhook) -> str:
+    return _note(event, "plan_id")
+
+
+def on_location_created(event: GoHighLevelWebhook) -> str:
+    if not (event.location_id and event.company_id):
+        return NOBODY
+    told = _details(event, "name", "user_email")
+    did = note_created(
+        company_id=event.company_id,
+        location_id=event.location_id,
+        name=told.get("name", ""),
+        email=told.get("user_email", ""),
+        occurred_at=event.occurred_at,
+    )
+    # Only now is it known whose it is: its agency's UNINSTALL may have passed it by.
+    if _end_again_now_and_then(event.company_id, event):
+        return "ignored: uninstalled since"
+    return did
+
+
+def on_location_updated(event: GoHighLevelWebhook) -> str:
+    return _note(event, "name", "user_email")
+
+
+def _names_somebody(event: GoHighLevelWebhook) -> bool:
+    return bool(event.location_id or event.company_id)
+
+
+def _note(event: GoHighLevelWebhook, *columns: str) -> str:
+    if not _names_somebody(event):
+        return NOBODY
+    return note_details(
+        company_id=event.company_id,
+        location_id=event.location_id,
+        details=_details(event, *columns),
+    )
+
+
+@dataclass(frozen=True)
+class Detail:
+    """Which fields of a body hold it, which types of events tell it, and how long it may be."""
+
+    fields: tuple[str, ...]
+    tellers: tuple[str, ...]
+    longest: int
+
+
+_LOCATIONS = ("LocationCreate", "LocationUpdate")
+DETAILS = {
+    "name": Detail(("name",), _LOCATIONS, 200),
+    "user_email": Detail(("email",), _LOCATIONS, 254),
+    "company_name": Detail(("companyName",), (*INSTALLS, "UPDATE"), 200),
+    "user_id": Detail(("userId",), INSTALLS, 64),
+    "plan_id": Detail(("newPlanId", "planId"), (*INSTALLS, "PLAN_CHANGE"), 64),
+    "version_id": Detail(("versionId",), (*INSTALLS, "UPDATE"), 64),
+}
+
+
+def _details(event: GoHighLevelWebhook, *columns: str) -> dict[str, str]:
+    """Return what the event tells about these columns of an install, without what an event that
+    happened later tells better."""
+    payload: dict[str, Any] = event.payload
+    wanted = {column: DETAILS[column] for column in columns}
+    later = _later_types(event, {kind for detail in wanted.values() for kind in detail.tellers})
+    told = {}
+    for column, detail in wanted.items():
+        values = (payload.get(field) for field in detail.fields)
+        value = next((value for value in values if isinstance(value, str) and value), "")
+        if value and not later.intersection(detail.tellers):
+            told[column] = value[: detail.longest]
+    return told
+
+
+def _later_types(event: GoHighLevelWebhook, types: set[str]) -> set[str]:
+    """Return of which of these types there is an event about the same account that happened
+    after this one."""
+    same = _about(event.company_id, event.location_id)
+    found = _since(event.occurred_at).filter(same, type__in=types).exclude(pk=event.pk)
+    return set(found.values_list("type", flat=True))
+
+
+def _end_again_now_and_then(company_id: str, event: GoHighLevelWebhook) -> bool:
+    """Apply an UNINSTALL that is here already; one that is processed before this transaction is
+    committed sees no install to end, so look once more when it is."""
+    again = partial(_end_again, company_id, event.location_id, event.occurred_at)
+    if again():
+        return True
+    transaction.on_commit(again)
+    return False
+
+
+def _end_again(company_id: str, location_id: str, installed_at: datetime) -> bool:
+    """Apply the newest UNINSTALL, its own or its agency's, that happened after this install."""
+    concerns = _about(company_id, location_id)
+    if location_id and company_id:
+        concerns |= _about(company_id, "")
+    later = _since(installed_at, or_then=True).filter(concerns, type__in=UNINSTALLS)
+    newest = later.order_by("-occurred_at").first()
+    if newest is None:
+        return False
+    did = note_uninstalled(
+        company_id=company_id,
+        location_id=location_id,
+        occurred_at=newest.occurred_at,
+        by_agency=not newest.location_id,
+    )
+    return not did.startswith("ignored")
+
+
+def _about(company_id: str, location_id: str) -> Q:
+    if location_id:
+        return Q(location_id=location_id)
+    return Q(company_id=company_id, location_id="")
+
+
+def _since(moment: datetime, *, or_then: bool = False) -> Any:
+    happened = Q(occurred_at__gte=moment) if or_then else Q(occurred_at__gt=moment)
+    # When it came says nothing new, but lets the indexes leave out an account's whole past.
+    return GoHighLevelWebhook.objects.filter(happened, received_at__gt=moment - MOST_AHEAD)
 
 
 def _agency_of(location_id: str) -> str:
@@ -51,25 +197,23 @@ def _agency_of(location_id: str) -> str:
     return created.values_list("company_id", flat=True).first() or "" if location_id else ""
 
 
-def _uninstalled_since(event: GoHighLevelWebhook) -> bool:
-    """Whether an UNINSTALL that happened after this INSTALL is here already: HighLevel promises no
-    order, and the account may have been unknown when it came."""
-    itself = Q(location_id=event.location_id) & ~Q(location_id="")
-    agency = Q(location_id="", company_id=event.company_id) & ~Q(company_id="")
-    return GoHighLevelWebhook.objects.filter(
-        itself | agency,
-        type__in=UNINSTALLS,
-        occurred_at__gt=event.occurred_at,
-        # Says nothing new, but lets the indexes leave out an account's whole past.
-        received_at__gt=event.occurred_at - MOST_AHEAD,
-    ).exists()
-
-
-UNINSTALLS = ("UNINSTALL", "app.uninstalled")
-HANDLERS: dict[str, Handler] = {
-    "INSTALL": on_install,
-    "UNINSTALL": on_uninstall,
+INSTALL = EventType(
+    on_install, "Notes the account as installed and fetches its token, unless it was removed since."
+)
+UNINSTALL = EventType(
+    on_uninstall, "Ends the account's install, unless it was installed again since."
+)
+HANDLERS: dict[str, EventType] = {
+    "INSTALL": INSTALL,
+    "UNINSTALL": UNINSTALL,
+    "UPDATE": EventType(on_update, "Notes the app's version on the account."),
+    "PLAN_CHANGE": EventType(on_plan_change, "Notes the account's plan."),
+    "LocationCreate": EventType(
+        on_location_created,
+        "Fetches a token for the new sub-account, if its agency installs to future ones.",
+    ),
+    "LocationUpdate": EventType(on_location_updated, "Notes the sub-account's name and contact."),
     # Names that earlier deployments received.
-    "app.installed": on_install,
-    "app.uninstalled": on_uninstall,
+    "app.installed": INSTALL,
+    "app.uninstalled": UNINSTALL,
 }

@@ -6,21 +6,32 @@ import logging
 import time
 import uuid
 from collections import Counter
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
-from django.db import models, transaction
-from django.db.models import F
+from django.conf import settings
+from django.db import Error as DatabaseFault
+from django.db import OperationalError, models, transaction
+from django.db.models import F, Min
 from django.utils import timezone
 
-from webhooks.handlers import HANDLERS
-from webhooks.models import GoHighLevelWebhook
+from config.logs import Redactor
+from webhooks import bell, endpoints, rhythm
+from webhooks.handlers import HANDLERS, EventType
+from webhooks.models import Backlog, EventAttempt, GoHighLevelWebhook
 
 logger = logging.getLogger(__name__)
 
 PAUSES = [timedelta(minutes=m) for m in (1, 5, 30, 120, 720)]
 SWEEP_BATCH = 200
+SWEEP_AT_MOST_S = 60.0
 LOOK_EVERY_S = 0.1
 LOOK_AT_MOST_S = 1.0
+NO_HANDLER = "no handler for this type"
+
+
+class TurnLost(Exception):
+    """Somebody else began with the event meanwhile; what was done here must not count."""
 
 
 def process_event(pk: uuid.UUID) -> str:
@@ -28,45 +39,131 @@ def process_event(pk: uuid.UUID) -> str:
 
     The turn is taken by moving process_at ahead: a crash in between leaves the next try planned.
     """
-    now = timezone.now()
     event = GoHighLevelWebhook.objects.get(pk=pk)
-    pause = PAUSES[min(event.attempts, len(PAUSES) - 1)]
-    mine = GoHighLevelWebhook.objects.filter(
-        pk=pk, status=GoHighLevelWebhook.PENDING, attempts=event.attempts, process_at__lte=now
-    ).update(attempts=F("attempts") + 1, process_at=now + pause)
-    if not mine:
+    if not _take_turn(event):
         return event.status
-    handler = HANDLERS.get(event.type)
-    if handler is None:
-        return _end(pk, GoHighLevelWebhook.IGNORED, "no handler for this type")
+    try:
+        return _process(event)
+    except TurnLost:
+        return GoHighLevelWebhook.PENDING
+
+
+def _process(event: GoHighLevelWebhook) -> str:
+    if event.attempts > len(PAUSES):  # nobody lived to note what the tries before came to
+        return _end(event, GoHighLevelWebhook.PARKED, "failed: its processing never ended")
+    kind = HANDLERS.get(event.type)
+    if kind is None:
+        return _end(event, GoHighLevelWebhook.IGNORED, NO_HANDLER)
+    began = time.monotonic()
+    try:
+        return _handle(kind, event, began)
+    except TurnLost:
+        raise
+    except Exception as error:
+        logger.exception("Event %s (%s) failed", event.pk, event.type)
+        return _note_failure(event, error, began)
+
+
+def _handle(kind: EventType, event: GoHighLevelWebhook, began: float) -> str:
     try:
         with transaction.atomic():
-            return _end(pk, GoHighLevelWebhook.PROCESSED, handler(event))
-    except Exception as error:
-        logger.exception("Event %s (%s) failed", pk, event.type)
-        return _note_failure(event, error)
+            return _end(event, GoHighLevelWebhook.PROCESSED, kind.handle(event), began)
+    except OperationalError:  # a deadlock, as a rule: databases ask to try that again at once
+        with transaction.atomic():
+            return _end(event, GoHighLevelWebhook.PROCESSED, kind.handle(event), began)
 
 
 def sweep(look_for_s: float = 0) -> int:
     """Process the events that are due: new ones, and those whose next try has come.
 
     Returns how many. Goes on looking for so many seconds, at most LOOK_AT_MOST_S, since events
-    that come right after a ring ring no bell of their own.
+    that come right after a ring ring no bell of their own. Whatever is left after SWEEP_AT_MOST_S
+    rings for the next sweep, so that other tasks of the worker get their turn.
     """
-    done = _process_due()
-    stop_at = time.monotonic() + min(look_for_s, LOOK_AT_MOST_S)
-    while time.monotonic() < stop_at:
+    began = time.monotonic()
+    look_until = began + min(look_for_s, LOOK_AT_MOST_S)
+    done = 0
+    while True:
+        taken = _process_due()
+        done += taken
+        now = time.monotonic()
+        if taken == SWEEP_BATCH:
+            if now - began < SWEEP_AT_MOST_S:
+                continue
+            bell.ring()
+            return done
+        if now >= look_until:
+            return done
         time.sleep(LOOK_EVERY_S)
-        done += _process_due()
-    return done
 
 
 def _process_due() -> int:
-    due = GoHighLevelWebhook.objects.filter(process_at__lte=timezone.now()).order_by("process_at")
-    ids = list(due.values_list("pk", flat=True)[:SWEEP_BATCH])
-    for pk in ids:
-        process_event(pk)
-    return len(ids)
+    due = GoHighLevelWebhook.objects.filter(process_at__lte=timezone.now())
+    events = list(
+        due.order_by("process_at", "occurred_at").only(
+            "type", "attempts", "company_id", "location_id", "received_at"
+        )[:SWEEP_BATCH]
+    )
+    _note_rhythm(events)
+    endpoints.fan_out(events)
+    _process_each(_without_the_meaningless(events))
+    return len(events)
+
+
+def _process_each(events: Iterable[GoHighLevelWebhook]) -> None:
+    """Where two sweeps meet, the database may let one of them fail: the next one takes that event.
+
+    Errors: OperationalError when two events in a row fail so; then the database is away.
+    """
+    failed_before = False
+    for event in events:
+        try:
+            process_event(event.pk)
+            failed_before = False
+        except GoHighLevelWebhook.DoesNotExist:  # purged, or its account was forgotten
+            continue
+        except OperationalError:
+            if failed_before:
+                raise
+            failed_before = True
+            logger.warning("Event %s is left to the next sweep", event.pk, exc_info=True)
+
+
+def _note_rhythm(events: Sequence[GoHighLevelWebhook]) -> None:
+    try:
+        rhythm.note(events)
+    except DatabaseFault:  # two sweeps can meet there; what is lost is one sign of life
+        logger.warning("The rhythm of some accounts could not be noted", exc_info=True)
+
+
+def _without_the_meaningless(events: Sequence[GoHighLevelWebhook]) -> list[GoHighLevelWebhook]:
+    """End those that no handler asks for, most of all events, in one go; return the others."""
+    ids = [event.pk for event in events if event.type not in HANDLERS]
+    if ids:
+        now = timezone.now()
+        GoHighLevelWebhook.objects.filter(pk__in=ids, status=GoHighLevelWebhook.PENDING).update(
+            status=GoHighLevelWebhook.IGNORED,
+            result=NO_HANDLER,
+            attempts=F("attempts") + 1,
+            process_at=None,
+            processed_at=now,
+            took_ms=0,
+        )
+    return [event for event in events if event.type in HANDLERS]
+
+
+def longest_wait(now: datetime) -> timedelta:
+    """Return for how long the event that waits longest for its processing has been due."""
+    due = GoHighLevelWebhook.objects.filter(process_at__lte=now).aggregate(first=Min("process_at"))
+    return now - due["first"] if due["first"] else timedelta()
+
+
+def note_backlog(now: datetime) -> None:
+    """Keep the longest wait of each hour, as the sweeps of that hour found it."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    oldest_s = int(longest_wait(now).total_seconds())
+    Backlog.objects.get_or_create(hour=hour, defaults={"oldest_s": oldest_s})
+    Backlog.objects.filter(hour=hour, oldest_s__lt=oldest_s).update(oldest_s=oldest_s)
 
 
 def replay(events: models.QuerySet[GoHighLevelWebhook]) -> Counter[str]:
@@ -75,28 +172,93 @@ def replay(events: models.QuerySet[GoHighLevelWebhook]) -> Counter[str]:
     Returns how many are now in each status; one that fails is left for the sweep to try again.
     """
     counted: Counter[str] = Counter()
+    endpoints.fan_out(events.filter(attempts=0, process_at__isnull=False).defer("body"))
     for pk in list(events.order_by("occurred_at").values_list("pk", flat=True)):
-        GoHighLevelWebhook.objects.filter(pk=pk).update(
-            status=GoHighLevelWebhook.PENDING,
-            attempts=0,
-            process_at=timezone.now(),
-            processed_at=None,
-            result="",
-        )
+        _as_if_new(GoHighLevelWebhook.objects.filter(pk=pk))
         counted[process_event(pk)] += 1
     return counted
 
 
-def _end(pk: uuid.UUID, status: str, result: str) -> str:
-    GoHighLevelWebhook.objects.filter(pk=pk).update(
-        status=status, result=result[:200], process_at=None, processed_at=timezone.now()
+def request_replay(events: models.QuerySet[GoHighLevelWebhook]) -> int:
+    """Leave these events to the worker as if they had just come; return how many they are.
+
+    Those that happened first are processed first.
+    """
+    asked = _as_if_new(events.order_by())
+    if asked:
+        bell.ring()
+    return asked
+
+
+def _as_if_new(events: models.QuerySet[GoHighLevelWebhook]) -> int:
+    return events.update(
+        status=GoHighLevelWebhook.PENDING,
+        attempts=0,
+        process_at=timezone.now(),
+        processed_at=None,
+        took_ms=None,
+        result="",
     )
+
+
+def _take_turn(event: GoHighLevelWebhook) -> bool:
+    now = timezone.now()
+    pause = PAUSES[min(event.attempts, len(PAUSES) - 1)]
+    mine = GoHighLevelWebhook.objects.filter(
+        pk=event.pk,
+        status=GoHighLevelWebhook.PENDING,
+        attempts=event.attempts,
+        process_at__lte=now,
+    ).update(attempts=event.attempts + 1, process_at=now + pause)
+    event.attempts += mine
+    return bool(mine)
+
+
+def _end(event: GoHighLevelWebhook, status: str, result: str, began: float | None = None) -> str:
+    """Errors: TurnLost."""
+    mine = _turn(event).update(
+        status=status,
+        result=result[:200],
+        process_at=None,
+        processed_at=timezone.now(),
+        took_ms=_took_ms(began) if began else 0,
+    )
+    if not mine:
+        raise TurnLost
     return status
 
 
-def _note_failure(event: GoHighLevelWebhook, error: Exception) -> str:
-    what = f"failed: {type(error).__name__}"
-    if event.attempts + 1 >= len(PAUSES):
-        return _end(event.pk, GoHighLevelWebhook.PARKED, what)
-    GoHighLevelWebhook.objects.filter(pk=event.pk).update(result=what)
-    return event.status
+def _note_failure(event: GoHighLevelWebhook, error: Exception, began: float) -> str:
+    kind = type(error).__name__
+    what = f"failed: {kind}"
+    with transaction.atomic():
+        EventAttempt.objects.create(
+            event_id=event.pk,
+            number=event.attempts,
+            at=timezone.now(),
+            took_ms=_took_ms(began),
+            error=kind[:100],
+            text=Redactor(settings.SECRETS).text(str(error)).replace("\x00", "")[:500],
+        )
+        if event.attempts < len(PAUSES):
+            _turn(event).update(result=what, took_ms=_took_ms(began))
+            return GoHighLevelWebhook.PENDING
+        _turn(event).update(
+            status=GoHighLevelWebhook.PARKED,
+            result=what,
+            process_at=None,
+            processed_at=timezone.now(),
+            took_ms=_took_ms(began),
+        )
+        return GoHighLevelWebhook.PARKED
+
+
+def _turn(event: GoHighLevelWebhook) -> models.QuerySet[GoHighLevelWebhook]:
+    """The event, as long as the turn is ours."""
+    return GoHighLevelWebhook.objects.filter(
+        pk=event.pk, status=GoHighLevelWebhook.PENDING, attempts=event.attempts
+    )
+
+
+def _took_ms(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

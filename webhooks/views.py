@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
@@ -18,47 +19,77 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
+from access.audience import Who, audience
 from integrations.errors import json_error
-from webhooks import bell
-from webhooks.models import MOST_AHEAD, GoHighLevelWebhook
-from webhooks.signatures import Verdict, load_keys, verify
+from webhooks import bell, counting
+from webhooks.models import MOST_AHEAD, GoHighLevelWebhook, Outcome
+from webhooks.patience import at_most
+from webhooks.signatures import HEADER, RSA_HEADER, Verdict, load_keys, verify
 
 logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
 RETRY_AFTER_S = 60
+# The whole answer is to take less than 2 s, whatever the database does.
+MOST_WAIT_MS = 1200
+# Kept beside the event. A signature is no secret: it fits this body alone.
+KEPT_HEADERS = ("Content-Type", "User-Agent", HEADER, RSA_HEADER)
+_REFUSED = {Verdict.UNSIGNED: Outcome.UNSIGNED, Verdict.BAD: Outcome.BAD_SIGNATURE}
 
 
 class BadEvent(Exception):
     """The body is not an event. The text says why."""
 
 
+@audience(Who.HIGHLEVEL, no_audit="Each event is a record itself.")
 @csrf_exempt
 @require_POST
 def receive(request: HttpRequest) -> JsonResponse:
     """Answer 200 stored or known, 413, 401 bad signature, 400 no event, 403 another app's event,
     429 could not be stored: the one status that HighLevel is sure to deliver again."""
+    began = time.monotonic()
+    answer, outcome, kind = _receive(request)
+    took_ms = round((time.monotonic() - began) * 1000)
+    counting.count(answer.status_code, outcome, kind, took_ms, _address(request))
+    return answer
+
+
+def _receive(request: HttpRequest) -> tuple[JsonResponse, Outcome, str]:
+    """The third is the type of an event that we have now."""
     try:
         if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
-            return json_error("event_too_large", 413)
+            return json_error("event_too_large", 413), Outcome.TOO_LARGE, ""
         body = request.body
     except (ValueError, UnreadablePostError, RawPostDataException):
-        return json_error("event_unreadable", 400)
-    if verify(body, request.headers, _signing_keys()) is not Verdict.GOOD:
-        return json_error("signature_refused", 401)
+        return json_error("event_unreadable", 400), Outcome.UNREADABLE, ""
+    try:
+        verdict = verify(body, request.headers, _signing_keys())
+    except ValueError as error:  # the operator's, not the sender's
+        logger.error("A key of GHL_WEBHOOK_PUBLIC_KEYS cannot be read: %s", error)
+        return _again_later(), Outcome.NOT_STORED, ""
+    if verdict is not Verdict.GOOD:
+        return json_error("signature_refused", 401), _REFUSED[verdict], ""
     try:
         event = read_event(body, timezone.now())
     except BadEvent as error:
-        return json_error("event_unreadable", 400, details=str(error))
+        answer = json_error("event_unreadable", 400, details=str(error))
+        return answer, Outcome.UNREADABLE, ""
     # All apps share HighLevel's key: a good signature does not say that the event is for us.
     if event.app_id and event.app_id != settings.GHL_APP_ID:
-        return json_error("event_of_another_app", 403)
+        return json_error("event_of_another_app", 403), Outcome.OTHER_APP, ""
+    event.headers = _headers_that_matter(request)
     try:
         is_new = store(event)
-    except DatabaseFault:
-        logger.exception("Event %s could not be stored", event.webhook_id)
-        return json_error("event_not_stored", 429, retry_after_s=RETRY_AFTER_S)
-    return JsonResponse({"received": True, "duplicate": not is_new})
+    except DatabaseFault as error:
+        # No traceback: while the database is away there would be one for each delivery.
+        logger.error("Event %s could not be stored: %s", event.webhook_id, type(error).__name__)
+        return _again_later(), Outcome.NOT_STORED, ""
+    answer = JsonResponse({"received": True, "duplicate": not is_new})
+    return answer, Outcome.STORED if is_new else Outcome.DUPLICATE, event.type
+
+
+def _again_later() -> JsonResponse:
+    return json_error("event_not_stored", 429, retry_after_s=RETRY_AFTER_S)
 
 
 def read_event(body: bytes, now: datetime) -> GoHighLevelWebhook:
@@ -73,8 +104,6 @@ def read_event(body: bytes, now: datetime) -> GoHighLevelWebhook:
         raise BadEvent("The body is not JSON in UTF-8.") from None
     if not isinstance(data, dict):
         raise BadEvent("The body is not a JSON object.")
-    if "\x00" in text or "\\u0000" in text:
-        raise BadEvent("The body has a NUL character, which no database here can keep.")
     return GoHighLevelWebhook(
         webhook_id=_webhook_id(data, body),
         type=_text(data, "type", "event")[:80],
@@ -92,13 +121,27 @@ def store(event: GoHighLevelWebhook) -> bool:
     """Keep the event, and ring for the worker; False when it is known already.
 
     One statement that commits by itself: a transaction around it would cost two more.
+    Errors: DatabaseFault, after MOST_WAIT_MS at the latest.
     """
     try:
-        event.save(force_insert=True)
+        with at_most(MOST_WAIT_MS):
+            event.save(force_insert=True)
     except IntegrityError:
+        if not GoHighLevelWebhook.objects.filter(webhook_id=event.webhook_id).exists():
+            raise  # not for its id: it is not here
         return False
     bell.ring()
     return True
+
+
+def _headers_that_matter(request: HttpRequest) -> dict[str, str]:
+    told = {name: request.headers.get(name, "") for name in KEPT_HEADERS}
+    told["From"] = _address(request)
+    return {name: value[:200].replace("\x00", "") for name, value in told.items() if value}
+
+
+def _address(request: HttpRequest) -> str:
+    return str(request.META.get("REMOTE_ADDR") or "")[:45]
 
 
 def _signing_keys() -> Any:
@@ -108,7 +151,10 @@ def _signing_keys() -> Any:
 
 def _webhook_id(data: dict[str, Any], body: bytes) -> str:
     given = _text(data, "webhookId", "webhook_id")
-    return given if 0 < len(given) <= 100 else "sha256:" + hashlib.sha256(body).hexdigest()
+    # MariaDB takes no notice of spaces at the end: two ids must not be one there.
+    if 0 < len(given) <= 100 and given == given.strip():
+        return given
+    return "sha256:" + hashlib.sha256(body).hexdigest()
 
 
 def _location_id(data: dict[str, Any]) -> str:
@@ -137,7 +183,7 @@ def _text(data: dict[str, Any], *names: str) -> str:
 
 
 def _is_text(value: object) -> TypeGuard[str]:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\x00" in value:
         return False
     try:
         value.encode()

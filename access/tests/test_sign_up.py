@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from access.models import User
+from access.models import AuditEvent, User
 
 pytestmark = pytest.mark.django_db
 
@@ -49,3 +51,38 @@ def test_staff_sign_in_by_name_or_by_address(client, login):
 def test_a_wrong_password_signs_nobody_in(client, staff):
     client.post("/accounts/login/", {"login": staff.username, "password": "guessed"})
     assert "_auth_user_id" not in client.session
+
+
+@pytest.mark.parametrize(
+    ("login", "target"),
+    [
+        ("sam", "sam"),
+        ("sam@agency.test", "sam"),
+        ("SAM@Agency.test", "sam"),
+        ("nobody", ""),
+        ("nobody@agency.test", ""),
+        ("harbour-lantern-42", ""),  # a password typed into the wrong field
+    ],
+)
+def test_a_failed_sign_in_is_recorded_whoever_was_named(client, staff, login, target):
+    client.post(
+        "/accounts/login/", {"login": login, "password": "guessed-it"}, REMOTE_ADDR="192.0.2.7"
+    )
+    event = AuditEvent.objects.get()
+    assert (event.action, event.outcome, event.address) == (
+        *("person.sign_in", "refused", "192.0.2.7"),
+    )
+    assert event.target_name == target
+    assert event.details == ({} if target else {"name": "unknown"})
+    assert "guessed-it" not in str(vars(event))
+    assert target or login not in str(vars(event))
+
+
+def test_the_visitor_is_not_told_whether_a_name_exists(client, staff):
+    def told(login):
+        answer = client.post("/accounts/login/", {"login": login, "password": "guessed"})
+        page = answer.content.decode().replace(login, "LOGIN")
+        return answer.status_code, re.sub(r"\w{32,}", "a token", page)
+
+    assert told("sam") == told("nobody")
+    assert told("sam@agency.test") == told("nobody@agency.test")

@@ -20,6 +20,8 @@ from bootstrap import dotenv, installs, ports, product, quality
 from bootstrap.console import Refused
 from bootstrap.supervisor import SAME_SIGNAL_S
 
+pytestmark = pytest.mark.one_database
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 20
 
@@ -57,6 +59,7 @@ signal.signal(signal.SIGTERM, end); ready(); signal.pause()
 )
 SUPERVISED = """
 import os, sys
+from pathlib import Path
 from bootstrap.supervisor import Program, Supervisor, WhenItEnds
 folder = sys.argv[1]
 def program(name, source, *options, **named):
@@ -237,6 +240,29 @@ def test_the_pauses_between_restarts_grow(folder: Path) -> None:
     run.process.send_signal(signal.SIGINT)
     assert run.finish()[0] == 0
     assert [line.strip()[-4:] for line in lines] == ["1 s.", "2 s."]
+
+
+def test_a_worker_that_stands_still_is_killed_with_all_it_started_and_started_again(
+    folder: Path,
+) -> None:
+    alive = folder / "alive"
+    watched = f"WhenItEnds.RESTART, alive_file=Path({str(alive)!r}), still_after_s=1"
+    run = Run(folder, web=(PLAIN, ""), worker=(PARENT, watched))
+    first, grandchild, web = (run.pid(name) for name in ("worker", "grandchild", "web"))
+    kept_alive_until = time.monotonic() + 2
+    while time.monotonic() < kept_alive_until:
+        alive.touch()
+        time.sleep(0.05)
+    assert is_alive(first), "it was killed although it did its work"
+    (folder / "worker.pid").unlink()
+    second = run.pid("worker")
+    assert second != first
+    until(lambda: not is_alive(first) and not is_alive(grandchild), "the end of the still ones")
+    assert is_alive(web)
+    run.process.send_signal(signal.SIGINT)
+    code, output = run.finish()
+    assert code == 0
+    assert "The worker stands still; killing it." in output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of our death")

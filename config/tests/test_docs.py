@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
+
+from integrations.causes import CAUSES
+
+pytestmark = pytest.mark.one_database
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT_READERS = [
@@ -108,3 +113,32 @@ def test_a_command_is_documented(command: str) -> None:
 
 def test_every_app_address_is_documented() -> None:
     assert sorted(set(app_paths()) - documented_paths()) == []
+
+
+@pytest.mark.parametrize("code", CAUSES)
+def test_troubleshooting_tells_what_to_do_about_each_cause(code: str) -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    rows = re.findall(rf"^\| (?:`\w+`, )*`{code}`(?:, `\w+`)* \|", text, re.MULTILINE)
+    assert len(rows) == 1, f"docs/troubleshooting.md has {len(rows)} rows for {code}"
+
+
+def test_troubleshooting_tells_of_no_cause_that_there_is_not() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    rows = re.findall(r"^\| ((?:`\w+`, )*`[a-z_]+`) \|", text, re.MULTILINE)
+    told = {code.strip("`") for row in rows for code in row.split(", ")}
+    assert told - set(CAUSES) == set()
+
+
+def test_each_promise_of_security_names_tests_that_exist() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    section = re.split(r"^## ", text, flags=re.MULTILINE)
+    [promised] = [part for part in section if part.startswith("What is promised")]
+    promises = re.split(r"^- ", promised, flags=re.MULTILINE)[1:]
+    named = [re.findall(r"`(\w+/tests/\w+\.py)::(test_\w+)`", promise) for promise in promises]
+    assert len(promises) > 20
+    assert [p for p, tests in zip(promises, named, strict=True) if not tests] == []
+    assert [
+        f"{file}::{name}"
+        for file, name in itertools.chain(*named)
+        if not (ROOT / file).exists() or f"def {name}(" not in (ROOT / file).read_text()
+    ] == []

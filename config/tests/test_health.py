@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
+import time_machine
+from django.utils import timezone
 
 from integrations import heartbeat
 
@@ -17,15 +21,48 @@ def test_readyz_says_what_is_not_ready(client):
         "encryption_key": "ok",
         "database": "ok",
         "migrations": "ok",
+        "web": "ok",
         "worker": "no sign of life: python manage.py qcluster",
+        "scheduler": "no sign of life: python manage.py qcluster",
     }
 
 
 @pytest.mark.django_db
 def test_readyz_is_green_when_all_is_there(client):
     heartbeat.beat(heartbeat.WORKER)
+    heartbeat.beat(heartbeat.SCHEDULER)
     response = client.get("/readyz")
     assert (response.status_code, response.json()["status"]) == (200, "ready")
+
+
+@pytest.mark.django_db
+def test_readyz_tells_a_dead_scheduler_from_a_dead_worker(client):
+    heartbeat.beat(heartbeat.WORKER)
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    checks = response.json()["checks"]
+    assert checks["worker"] == "ok"
+    assert checks["scheduler"] == "no sign of life: python manage.py qcluster"
+
+
+@pytest.mark.django_db
+def test_readyz_tells_that_no_web_server_can_write(client):
+    with time_machine.travel(timezone.now() - heartbeat.STALE_AFTER, tick=False):
+        heartbeat.beat_as_web()
+    assert client.get("/readyz").json()["checks"]["web"] == "no sign of life in the database"
+    heartbeat.beat_as_web()
+    assert client.get("/readyz").json()["checks"]["web"] == "ok"
+
+
+@pytest.mark.django_db
+def test_web_processes_write_one_sign_of_life_between_them():
+    heartbeat.beat_as_web()
+    first = heartbeat.read_all()[heartbeat.WEB]
+    heartbeat.beat_as_web()  # of another process, a moment later
+    assert heartbeat.read_all()[heartbeat.WEB] == first
+    with time_machine.travel(timezone.now() + timedelta(seconds=heartbeat.WEB_EVERY_S)):
+        heartbeat.beat_as_web()
+    assert heartbeat.read_all()[heartbeat.WEB] > first
 
 
 @pytest.mark.django_db

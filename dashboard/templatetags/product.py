@@ -6,6 +6,7 @@ from typing import Any
 from django import template
 from django.http import QueryDict
 from django.templatetags.static import static
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -31,6 +32,12 @@ def icon(name: str, css: str = "") -> SafeString:
 @register.simple_tag
 def tell(install: GoHighLevelIntegration, now: datetime) -> sentences.Story:
     return sentences.tell(install, now)
+
+
+@register.simple_tag
+def now_time() -> datetime:
+    """For pages whose views are not ours and pass no `now`."""
+    return timezone.now()
 
 
 @register.simple_tag
@@ -70,6 +77,11 @@ def milliseconds(value: int | None) -> str:
 @register.filter
 def count_of(counts: Any, group: str) -> int:
     return int(counts[group])
+
+
+@register.filter
+def of_key(values: Any, key: str) -> Any:
+    return values[key]
 
 
 @register.filter

@@ -8,8 +8,11 @@ from typing import Any
 from django.test import Client
 from django.utils import timezone
 
+from access.keys import create_api_key
+from access.models import User
+from integrations import handouts
 from integrations.health import Status
-from integrations.models import GoHighLevelIntegration, RefreshAttempt
+from integrations.models import GoHighLevelIntegration, RefreshAttempt, StateChange
 from webhooks.models import GoHighLevelWebhook
 
 Make = Callable[..., GoHighLevelIntegration]
@@ -52,6 +55,8 @@ def test_it_shows_state_facts_renewals_and_events(staff_client: Client, make_ins
     assert "364 days" in html
     assert "340 ms" in html and "asked for by maya" in html and "HighLevel did not answer" in html
     assert "Processed: already known" in html and "UNINSTALL" not in html
+    event = GoHighLevelWebhook.objects.get(type="INSTALL")
+    assert f'<a href="/events/{event.pk}/">INSTALL</a>' in html
     assert f"/app/get-token/{row.pk}/?min_valid_for=300" in html
 
 
@@ -78,7 +83,7 @@ def test_an_agency_shows_how_many_of_its_sub_accounts_are_connected(
     html = page(staff_client, agency)
     assert "<strong>1 of 2</strong> sub-accounts connected" in html
     assert '<progress class="progress-line" value="1" max="2">' in html
-    assert "/installs/?agency=agency-9" in html
+    assert "/agencies/agency-9/" in html
 
 
 def test_a_removed_one_says_so_and_offers_no_renewal(
@@ -89,6 +94,28 @@ def test_a_removed_one_says_so_and_offers_no_renewal(
     )
     html = page(staff_client, row)
     assert "by the client." in html and "Refresh now" not in html and "Runway" not in html
+
+
+def test_one_that_staff_switched_off_says_so_and_is_not_called_uninstalled(
+    staff_client: Client, make_install: Make
+) -> None:
+    row = make_install(status=Status.DEACTIVATED, cause="deactivated", cause_since=timezone.now())
+    listed = staff_client.get("/installs/").content.decode()
+    for html in (page(staff_client, row), " ".join(listed[listed.index("<tbody") :].split())):
+        badge = html[html.index('class="state ') :].partition("</span>")[0]
+        assert "Switched off" in badge and "Uninstalled" not in html
+        assert f"/installs/{row.pk}/switch-on/" in html and "Copy reconnect link" not in html
+
+
+def test_a_check_that_failed_says_what_highlevel_answered(
+    staff_client: Client, make_install: Make
+) -> None:
+    row = make_install(verify_cause="scope_missing")
+    html = page(staff_client, row)
+    assert "did not confirm the token at the last check" in html
+    assert "does not have the scope for this. Whoever runs WhatReach acts." in html
+    GoHighLevelIntegration.objects.update(verify_cause="")
+    assert "at the last check" not in page(staff_client, row)
 
 
 def test_an_unknown_account_is_404(staff_client: Client) -> None:
@@ -107,14 +134,55 @@ def test_the_fragment_is_the_panel_alone(staff_client: Client, make_install: Mak
 def test_it_makes_the_same_queries_whatever_there_is(
     staff_client: Client, make_install: Make, django_assert_num_queries: Any
 ) -> None:
-    # session, user, install, renewals, events, sub-accounts, demo data
+    # session, user, permissions (2), install, newest renewal; of the time line: renewals, changes,
+    # events, people, hand-outs; who has its token, sub-accounts, snooze, demo data
     agency = make_install(agency=True, company_id="agency-9")
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(15):
         page(staff_client, agency)
     for _ in range(60):
         add_attempt(agency)
         add_event(company_id="agency-9")
     make_install(company_id="agency-9")
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(15):
         html = page(staff_client, agency)
-    assert html.count("340 ms") == 50
+    assert html.count('class="journal-line') == 60
+
+
+def test_the_time_line_has_everything_that_happened_the_newest_first(
+    staff_client: Client, make_install: Make, staff: User
+) -> None:
+    row = make_install()
+    now = timezone.now()
+    add_attempt(row, started_at=now - timedelta(minutes=5))
+    add_event(location_id=row.resource_id, received_at=now - timedelta(minutes=4))
+    StateChange.objects.create(
+        integration=row,
+        at=now - timedelta(minutes=3),
+        status="refused",
+        cause="refused",
+        status_before="active",
+        trigger="schedule",
+    )
+    key, _text = create_api_key("Billing", scopes=["tokens:read"])
+    handouts.count(key, row.pk, "192.0.2.7")
+    staff_client.post(f"/installs/{row.pk}/refresh/")
+    html = page(staff_client, row)
+    order = ["Renew a token", "Used by Billing", "Needs reconnect", "INSTALL", "Renewed"]
+    journal = html[html.index('<ul class="journal">') :]
+    found = [journal.index(f">{title}<") for title in order]
+    assert found[2:] == sorted(found[2:]) and max(found[:2]) < found[2]
+    assert "1 token in this hour, last from 192.0.2.7" in html
+    only = " ".join(staff_client.get(f"/installs/{row.pk}/?show=events").content.decode().split())
+    assert ">INSTALL</a></strong>" in only and "Used by Billing" not in only
+
+
+def test_it_names_the_back_ends_that_have_its_token(
+    staff_client: Client, make_install: Make
+) -> None:
+    row = make_install()
+    assert "Nobody asked for it." in page(staff_client, row)
+    key, _text = create_api_key("Billing", scopes=["tokens:read"])
+    for _ in range(2):
+        handouts.count(key, row.pk, "192.0.2.7")
+    html = page(staff_client, row)
+    assert "Used by 1 back end." in html and "2 tokens · 192.0.2.7" in html

@@ -182,8 +182,9 @@ def test_nothing_found_is_not_the_same_as_nothing_there(
 def test_it_makes_the_same_queries_with_ten_and_with_ten_thousand_rows(
     staff_client: Client, django_assert_num_queries: Any, url: str
 ) -> None:
-    # session, user, counts by state, count of the found, one page of them; page: demo data
-    expected = 5 if "live" in url else 6
+    # session, user, permissions (2), kept numbers, counts by state, count of the found, one page
+    # of them; page: demo data
+    expected = 8 if "live" in url else 9
     fill(10)
     with django_assert_num_queries(expected):
         staff_client.get(url)
@@ -198,3 +199,31 @@ def test_names_are_never_markup(staff_client: Client, make_install: Make) -> Non
     for url in ("/", "/installs/", f"/installs/{row.pk}/"):
         html = staff_client.get(url).content.decode()
         assert "<script>alert" not in html and "<img src=x>" not in html
+
+
+def test_columns_are_chosen_in_the_address(staff_client: Client, make_install: Make) -> None:
+    row = make_install()
+    html = staff_client.get("/installs/?col=highlevel_id").content.decode()
+    assert f'<td data-label="HighLevel id"><code>{row.resource_id}</code></td>' in html
+    assert 'data-label="Last used"' not in html
+    usual = staff_client.get("/installs/?col=rubbish").content.decode()
+    assert 'data-label="Last used"' in usual and 'data-label="HighLevel id"' not in usual
+
+
+def test_accounts_are_grouped_by_agency_under_its_worst_one(
+    staff_client: Client, make_install: Make
+) -> None:
+    fill(30)
+    make_install(name="Zed", company_id="agency-1", company_name="", status=Status.REFUSED)
+    make_install(name="Alpha", company_id="agency-2", company_name="Northwind")
+    html = staff_client.get("/installs/?group=agency&per_page=25").content.decode()
+    assert html.count('class="group-row"') == 1
+    title = html.partition('class="group-row"')[2].partition("</tr>")[0]
+    # The one that was refused is on the next page.
+    assert "agency-1" in title and "Needs reconnect" in title and "Zed" not in html
+    assert re.search(r'rel="next" href="[^"]*group=agency', html)
+    rest = staff_client.get("/installs/?group=agency&per_page=25&page=2")
+    assert names(rest)[-2:] == ["Zed", "Alpha"]
+    text = rest.content.decode()
+    assert text.count('class="group-row"') == 2
+    assert "Healthy" in text.partition("Northwind")[2]

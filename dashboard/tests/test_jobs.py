@@ -36,6 +36,16 @@ def test_it_shows_how_far_a_job_is_and_what_was_not_renewed(staff_client, job):
     assert html.index("Failed") < html.index("Waiting")
 
 
+def test_those_renewed_are_listed_too(staff_client, install_location):
+    late = install_location()
+    later = bulk.create_job([late.pk], caller="sam")
+    bulk.run_batch(later, [late.pk])
+    html = page(staff_client, "live-job", later).content.decode()
+    assert "1 of 1 renewed" in html
+    renewed = html.partition('id="renewed-title"')[2]
+    assert str(late) in renewed and "Not renewed" not in html
+
+
 def test_the_live_part_is_a_fragment_and_silent_while_nothing_changes(staff_client, job):
     first = page(staff_client, "live-job", job)
     assert "<html" not in first.content.decode()
@@ -78,7 +88,9 @@ def test_a_job_page_makes_the_same_queries_for_few_and_many_items(
 ):
     rows = [make_install() for _ in range(30)]
     job = bulk.create_job([row.pk for row in rows], caller="sam")
-    with django_assert_max_num_queries(6):  # session, user, job, counts, items, demo data
+    with django_assert_max_num_queries(
+        9
+    ):  # session, user, permissions (2), job, counts, items, those renewed, demo data
         assert page(staff_client, "job-detail", job).status_code == 200
 
 

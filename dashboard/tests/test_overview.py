@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from integrations import heartbeat
 from integrations.health import Status
-from integrations.models import GoHighLevelIntegration, Heartbeat
+from integrations.models import GoHighLevelIntegration, Heartbeat, Outage
 
 Make = Callable[..., GoHighLevelIntegration]
 
@@ -69,7 +69,8 @@ def test_the_sandbox_is_offered_where_there_is_one(
 
 def test_a_running_worker_is_one_quiet_line(staff_client: Client, make_install: Make) -> None:
     make_install(renew_at=timezone.now() + timedelta(minutes=3, seconds=30))
-    heartbeat.beat(heartbeat.WORKER)
+    for part in heartbeat.PARTS:
+        heartbeat.beat(part)
     html = html_of(staff_client.get("/"))
     assert "Worker running · next renewal <time" in html and "in 3 min" in html
     assert 'role="alert"' not in html
@@ -109,8 +110,10 @@ def test_a_panel_that_has_not_changed_is_not_sent_again(
 def test_it_makes_the_same_queries_whatever_there_is(
     staff_client: Client, make_install: Make, django_assert_num_queries: Any, url: str
 ) -> None:
-    # session, user, counts, worst, heartbeat, next renewal, count of rows, rows; page: demo data
-    expected = 9 if url == "/" else 8
+    # session, user, permissions (2), kept numbers, counts, renewals and ends by hour, first and
+    # last end, 30 days, worst, heartbeat, next renewal, outage, count of rows, rows;
+    # page: demo data
+    expected = 17 if url == "/" else 16
     make_install()
     with django_assert_num_queries(expected):
         staff_client.get(url)
@@ -126,3 +129,13 @@ def test_no_token_is_on_any_page(staff_client: Client, make_install: Make) -> No
         html = html_of(staff_client.get(url))
         assert row.open_access_token() not in html
         assert row.open_refresh_token() not in html
+
+
+def test_an_outage_is_one_banner(staff_client: Client, make_install: Make) -> None:
+    make_install()
+    now = timezone.now()
+    Outage.objects.create(began_at=now - timedelta(minutes=20), cause="no_answer", try_at=now)
+    html = html_of(staff_client.get("/"))
+    assert html.count("It concerns many accounts at once") == 1
+    Outage.objects.update(is_open=None, ended_at=now)
+    assert "It concerns many accounts" not in html_of(staff_client.get("/"))

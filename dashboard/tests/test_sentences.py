@@ -114,6 +114,11 @@ def test_what_only_a_person_can_mend_offers_the_reconnect_link() -> None:
     assert tell(make(), NOW).action is Action.REFRESH
 
 
+def test_what_staff_switched_off_looks_so_and_offers_to_switch_it_on() -> None:
+    story = tell(make(status=Status.DEACTIVATED), NOW)
+    assert story.look.label == "Switched off" and story.action is Action.SWITCH_ON
+
+
 @pytest.mark.parametrize(("state", "fields", "sentence"), EXAMPLES)
 def test_no_sentence_uses_protocol_terms(
     state: State, fields: dict[str, Any], sentence: str

@@ -8,6 +8,7 @@ import pytest
 from django.utils import timezone
 
 from dashboard.summary import OFF, PAUSED, RECOVERING, WORKING, Summary, summarise, worst_first
+from integrations import snapshots
 from integrations.health import Status
 from integrations.models import GoHighLevelIntegration
 
@@ -51,9 +52,9 @@ def test_all_states_are_counted_in_one_query(
     make_install(status=Status.PAUSED)
     make_install(status=Status.DEACTIVATED)
     with django_assert_num_queries(1):
-        counted = summarise(now)
+        counts = snapshots.count(GoHighLevelIntegration.objects.all(), now)
     # The healthy one that is being renewed stays healthy; the failing one is recovering.
-    assert counted == summary(needs_you=2, recovering=2, paused=1, ok=2, off=1)
+    assert summarise(counts) == summary(needs_you=2, recovering=2, paused=1, ok=2, off=1)
 
 
 def test_the_worst_and_oldest_trouble_comes_first(
@@ -65,5 +66,5 @@ def test_the_worst_and_oldest_trouble_comes_first(
     make_install(name="Waiting", status=Status.WAITING)
     make_install(name="New", status=Status.REFUSED, cause_since=now)
     make_install(name="Old", status=Status.REFUSED, cause_since=now - timedelta(days=1))
-    rows = worst_first(now, limit=8)
+    rows = worst_first(GoHighLevelIntegration.objects.all(), now, limit=8)
     assert [row.name for row in rows] == ["Old", "New", "Retrying"]

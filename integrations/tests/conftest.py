@@ -10,6 +10,7 @@ import pytest
 import requests
 from django.conf import settings as django_settings
 
+from conftest import GRACE_S
 from integrations import highlevel
 from integrations.install import install_from_code
 from integrations.models import GoHighLevelIntegration
@@ -71,4 +72,5 @@ def sandbox(sandbox_url: str, settings: Any, monkeypatch: pytest.MonkeyPatch) ->
     settings.GHL_API_BASE_URL = sandbox_url
     sandbox = SandboxProcess(sandbox_url)
     sandbox.post("reset")
+    sandbox.post("knobs", refresh_grace_seconds=GRACE_S)
     return sandbox

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import re
+from datetime import timedelta
+
 import pytest
+import time_machine
 from django.contrib.auth import get_user_model
 from django.urls import reverse
+from django.utils import timezone
 from django_q.models import OrmQ
 
+from access.models import AuditEvent
 from integrations.health import Status
-from integrations.models import GoHighLevelIntegration, RenewalJob
+from integrations.models import GoHighLevelIntegration, Outage, RenewalJob, StateChange
 from integrations.tasks import renew_batch
 
 pytestmark = pytest.mark.django_db
@@ -15,9 +21,8 @@ DETAIL = "admin:integrations_gohighlevelintegration_change"
 
 
 @pytest.fixture
-def owner(client):
-    client.force_login(get_user_model().objects.create_superuser("olga", password="pw"))
-    return client
+def owner(sign_in):
+    return sign_in(get_user_model().objects.create_superuser("olga", password="pw"))
 
 
 def act(client, action, *rows):
@@ -40,6 +45,47 @@ def test_it_never_shows_a_token(owner, make_install):
     assert row.open_access_token() not in page
     assert row.open_refresh_token() not in page
     assert bytes(row.access_token_encrypted).hex() not in page
+
+
+def test_it_shows_the_facts_of_a_token(owner, make_install):
+    row = make_install(scope="locations.readonly", is_bulk_installation=True)
+    page = owner.get(reverse(DETAIL, args=[row.pk])).content.decode()
+    token = page[page.index("Token</h2>") : page.index("Install</h2>")]
+    assert "Sub-account" in token and "locations.readonly" in token
+    assert 'alt="True"' in token[token.index("bulk") :]
+
+
+def test_the_list_counts_the_tokens_by_state(owner, make_install):
+    make_install(), make_install(), make_install(status=Status.PAUSED)
+    page = owner.get(reverse(LIST)).content.decode()
+    assert '<a href="?state=healthy">2 healthy</a>' in page
+    assert '<a href="?state=paused">1 paused</a>' in page
+
+
+def test_a_token_is_revealed_only_on_record_and_to_a_person_just_confirmed(owner, make_install):
+    row = make_install()
+    page = owner.get(reverse(DETAIL, args=[row.pk])).content.decode()
+    action = re.search(r'action="(/installs/[^"]+/reveal/)"', page)
+    assert row.open_access_token() in owner.post(action[1]).content.decode()
+    assert AuditEvent.objects.filter(action="token.reveal", target_id=str(row.pk)).count() == 1
+    with time_machine.travel(timezone.now() + timedelta(hours=1)):
+        later = owner.post(action[1])
+    assert later.status_code == 302 and "reauthenticate" in later["Location"]
+
+
+def test_changes_and_outages_are_filtered(owner, make_install):
+    row, now = make_install(name="Lake Spa"), timezone.now()
+    for status, cause in (("refused", "refused"), ("paused", "location_inactive")):
+        StateChange.objects.create(
+            integration=row, at=now, status=status, cause=cause, trigger="schedule"
+        )
+    Outage.objects.create(began_at=now, try_at=now, cause="no_answer")
+    changes = reverse("admin:integrations_statechange_changelist")
+    page = owner.get(changes, {"status": "paused", "q": "Lake"}).content.decode()
+    assert "1 change of an install" in page
+    assert "0 change" in owner.get(changes, {"cause": "no_answer"}).content.decode()
+    outages = reverse("admin:integrations_outage_changelist")
+    assert "1 outage" in owner.get(outages, {"is_open__exact": 1}).content.decode()
 
 
 def test_no_field_can_be_changed_by_its_form(owner, make_install):
@@ -70,7 +116,13 @@ def test_selected_installs_are_switched_off(owner, make_install):
 
 @pytest.mark.parametrize(
     "model",
-    ["integrations_refreshattempt", "integrations_renewaljob", "webhooks_gohighlevelwebhook"],
+    [
+        "integrations_refreshattempt",
+        "integrations_renewaljob",
+        "integrations_outage",
+        "integrations_statechange",
+        "webhooks_gohighlevelwebhook",
+    ],
 )
 def test_what_the_product_writes_can_be_looked_at_but_not_added(owner, model):
     assert owner.get(reverse(f"admin:{model}_changelist")).status_code == 200

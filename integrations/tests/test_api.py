@@ -6,10 +6,12 @@ from datetime import timedelta
 import pytest
 import time_machine
 from django.db import InterfaceError, OperationalError, connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from access.models import ApiKey, Scope
+from access.models import ApiKey, AuditEvent, Scope
+from access.roles import Role
 from integrations.health import State, Status
 from integrations.models import GoHighLevelIntegration, RenewalJob
 from integrations.tasks import renew_batch
@@ -78,6 +80,74 @@ def test_a_key_limited_to_other_installs_is_refused(api, make_install, method, p
     assert_error(response, 403, "key_lacks_install")
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("get", "status/"), ("get", "get-token/"), ("post", "refresh/")]
+)
+def test_a_key_limited_to_agencies_reaches_their_installs_alone(
+    api, world, make_install, method, path
+):
+    mine, other = make_install(company_id="a"), make_install(company_id="b")
+    client = api(agencies=["a"])
+    response = getattr(client, method)(f"/app/{path}{other.pk}/")
+    assert_error(response, 403, "key_lacks_install")
+    assert getattr(client, method)(f"/app/{path}{NOBODY}/").json() == response.json()
+    mine_too = getattr(client, method)(f"/app/{path}{mine.pk}/")
+    assert mine_too.json().get("error") != "key_lacks_install"
+
+
+def test_a_key_limited_to_agencies_and_installs_reaches_both(api, make_install):
+    by_agency, by_name = make_install(company_id="a"), make_install(company_id="b")
+    make_install(company_id="b")
+    client = api(agencies=["a"], installs=[by_name.pk])
+    listed = client.get("/app/list/").json()["integrations"]
+    assert {row["id"] for row in listed} == {str(by_agency.pk), str(by_name.pk)}
+    assert client.get("/app/token-health/").json()["total_integrations"] == 2
+    for row in (by_agency, by_name):
+        assert client.get(f"/app/get-token/{row.pk}/").status_code == 200
+
+
+def test_a_bulk_renewal_of_a_limited_key_stays_within_its_agencies(api, make_install):
+    mine = [make_install(company_id="a") for _ in range(9)]
+    others = [make_install(company_id="b") for _ in range(9)]
+    body = {"ids": [str(row.pk) for row in mine + others]}
+    assert post_json(api(agencies=["a"]), body).json()["total"] == 9
+
+
+def test_a_job_about_other_installs_does_not_exist_for_a_limited_caller(
+    api, make_install, make_person
+):
+    mine = [make_install(company_id="a") for _ in range(9)]
+    other = make_install(company_id="b")
+    own = post_json(api(), {"ids": [str(row.pk) for row in mine]}).json()["job"]
+    mixed = post_json(api(), {"ids": [str(row.pk) for row in [*mine, other]]}).json()["job"]
+    person = Client()
+    person.force_login(make_person("lou", Role.OPERATOR, agencies=["a"]))
+    for caller in (api(agencies=["a"]), api(installs=[row.pk for row in mine]), person):
+        assert caller.get(f"/app/jobs/{own}/").status_code == 200
+        assert_error(caller.get(f"/app/jobs/{mixed}/"), 404, "not_found")
+        assert_error(caller.post(f"/app/jobs/{mixed}/cancel/"), 404, "not_found")
+    assert RenewalJob.objects.get(pk=mixed).cancelled_at is None
+
+
+def test_a_limited_person_sees_their_agencies_alone(make_install, make_person):
+    mine, other = make_install(company_id="a"), make_install(company_id="b")
+    client = Client()
+    client.force_login(make_person("lou", Role.OPERATOR, agencies=["a"]))
+    listed = client.get("/app/list/").json()["integrations"]
+    assert [row["id"] for row in listed] == [str(mine.pk)]
+    assert client.get("/app/token-health/").json()["total_integrations"] == 1
+    assert_error(client.get(f"/app/status/{other.pk}/"), 404, "not_found")
+    assert_error(client.post(f"/app/refresh/{other.pk}/"), 404, "not_found")
+
+
+def test_somebody_who_only_looks_renews_nothing(make_install, make_person):
+    client = Client()
+    client.force_login(make_person("vera", Role.VIEWER))
+    row = make_install()
+    assert client.get(f"/app/status/{row.pk}/").status_code == 200
+    assert_error(client.post(f"/app/refresh/{row.pk}/"), 403, "role_lacks_permission")
+
+
 def test_a_limited_key_lists_and_counts_only_its_installs(api, make_install):
     mine, _other = make_install(), make_install()
     client = api(installs=[mine.pk])
@@ -96,9 +166,30 @@ def test_an_unknown_install_or_a_wrong_method_is_json_too(api, method, path, sco
     assert method.upper() in response["Allow"]
 
 
+@every_endpoint
+def test_head_is_answered_like_get_and_options_with_the_methods(api, method, path, scope):
+    client = api()
+    options = client.options("/app/" + path)
+    assert (options.status_code, options.content) == (204, b"")
+    expected = "GET, HEAD, OPTIONS" if method == "get" else "OPTIONS, POST"
+    assert options["Allow"] == client.delete("/app/" + path)["Allow"] == expected
+    head = client.head("/app/" + path)
+    assert head.status_code == (client.get("/app/" + path).status_code if method == "get" else 405)
+    assert head.content == b""
+
+
+def test_head_wants_a_key_too(client):
+    assert client.head("/app/list/").status_code == 401
+
+
 @pytest.mark.parametrize("path", ["/app/nothing/", "/ghl/status/not-a-uuid/", "/app/"])
 def test_an_unknown_address_is_json(api, path):
     assert_error(api().get(path), 404, "not_found")
+
+
+def test_a_host_that_is_not_ours_is_json_too(api):
+    answer = api().get("/app/list/", headers={"Host": "elsewhere.example"})
+    assert_error(answer, 400, "invalid_input")
 
 
 def test_staff_may_look_with_their_session_but_not_take_a_token(staff_client, make_install):
@@ -108,8 +199,6 @@ def test_staff_may_look_with_their_session_but_not_take_a_token(staff_client, ma
 
 
 def test_a_session_needs_the_csrf_token_to_change_something(staff, make_install):
-    from django.test import Client
-
     client = Client(enforce_csrf_checks=True)
     client.force_login(staff)
     assert_error(client.post(f"/app/refresh/{make_install().pk}/"), 403, "csrf_refused")
@@ -356,7 +445,8 @@ def test_a_caller_finds_out_that_a_pause_is_over_sooner_than_the_probe(
 def test_get_token_makes_few_queries(api, make_install, django_assert_num_queries):
     client, row = api(), make_install()
     client.get(f"/app/get-token/{row.pk}/")
-    with django_assert_num_queries(2):  # the key, the install; uses are noted once a minute
+    # The key, the install, the hand-out; when key and install were used is noted once a minute.
+    with django_assert_num_queries(3):
         client.get(f"/app/get-token/{row.pk}/")
 
 
@@ -446,11 +536,19 @@ def test_a_job_can_be_cancelled(api, make_install):
     assert (told["cancelled_count"], told["finished"]) == (10, True)
 
 
-@pytest.mark.parametrize("body", ['{"ids": "all"}', '{"ids": ["x"]}', "[1]", "not json"])
-def test_bulk_refresh_refuses_rubbish(api, body):
+@pytest.mark.parametrize(
+    "body",
+    [
+        *('{"ids": "all"}', '{"ids": ["x"]}', "[1]", "not json", '{"ids":' * 5000),
+        *('{"force": 1}', '{"force": "yes"}', '{"force": null}'),
+    ],
+)
+def test_bulk_refresh_refuses_rubbish(api, make_install, body):
+    make_install()
     response = post_json(api(), body)
     assert response.status_code in (400, 422)
     assert response.json()["error"] == "invalid_input"
+    assert not RenewalJob.objects.exists()
 
 
 @pytest.mark.parametrize("fault", [OperationalError, InterfaceError])
@@ -473,6 +571,35 @@ def test_every_error_links_to_its_explanation(api, client):
     page = client.get(address).content.decode()
     assert f'id="{code}"' in page
     assert error["details"] in page
+
+
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize("prefix", ["/app/", "/ghl/"])
+def test_a_fault_outside_of_the_api_is_json_too(world, settings, monkeypatch, prefix, debug):
+    def broken(*args):
+        raise RuntimeError("secret detail")
+
+    settings.DEBUG = debug
+    monkeypatch.setattr("integrations.views.missing_settings", broken)
+    response = Client(raise_request_exception=False).get(f"{prefix}install/")
+    assert_error(response, 500, "internal_error")
+    assert "secret detail" not in response.content.decode()
+
+
+@pytest.mark.parametrize("query", ["q=%00", "agency=a%00b", "q=" + "x" * 201, "state=fine"])
+def test_a_filter_that_cannot_be_is_refused(api, query):
+    assert_error(api().get(f"/app/list/?{query}"), 422, "invalid_input")
+
+
+def test_a_change_by_a_key_is_recorded(api, world, install_location):
+    row, client = install_location(), api()
+    client.post(f"/app/refresh/{row.pk}/")
+    post_json(client, {"ids": [str(row.pk)]})
+    events = AuditEvent.objects.filter(actor_kind=AuditEvent.KEY).order_by("id")
+    assert [(e.actor_name, e.action, e.outcome) for e in events] == [
+        ("billing", "install.refresh", "done"),
+        ("billing", "install.bulk_refresh", "done"),
+    ]
 
 
 def test_a_fault_of_ours_is_json_without_detail(api, monkeypatch):

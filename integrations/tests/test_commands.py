@@ -41,6 +41,16 @@ def test_refresh_renews_only_what_is_due(world, install_location):
     assert fresh.generation == 1
 
 
+def test_refresh_sends_nothing_where_no_app_is_set_up(world, install_location, settings):
+    make_due(install_location())
+    calls = len(world.calls())
+    settings.GHL_CLIENT_ID = ""
+    with pytest.raises(CommandError, match="Nothing was sent") as refused:
+        call_command("refresh_ghl_tokens")
+    assert (refused.value.returncode, len(world.calls())) == (2, calls)
+    assert "due 1" in run("refresh_ghl_tokens", "--dry-run")[1]
+
+
 def test_refresh_renews_all_by_force(world, install_location):
     rows = [install_location(), install_location()]
     assert "renewed 2" in run("refresh_ghl_tokens", "--force")[1]
@@ -106,7 +116,9 @@ def test_a_migrate_brings_the_tick_back_but_not_what_an_operator_removed():
     Schedule.objects.all().delete()
     ensure_schedules()
     ensure_schedules()
-    assert list(Schedule.objects.values_list("name", "minutes", "repeats")) == [(TICK, 1, -1)]
+    ticks = Schedule.objects.filter(name=TICK)
+    assert list(ticks.values_list("minutes", "repeats")) == [(1, -1)]
+    assert not Schedule.objects.filter(name__in=REGULAR).exists()
 
 
 def test_an_operators_change_of_a_schedule_is_kept():

@@ -16,12 +16,18 @@ import pytest
 from django.db import connections
 from django.db.models import F
 from django.utils import timezone
+from django_q.models import OrmQ
 
-from integrations import highlevel, refresh, tasks
+from integrations import bulk, highlevel, refresh, tasks
 from integrations.health import State, Status
 from integrations.highlevel import HighLevel
 from integrations.install import finish_install
-from integrations.models import LOCATION, GoHighLevelIntegration, RefreshAttempt
+from integrations.models import (
+    LOCATION,
+    GoHighLevelIntegration,
+    RefreshAttempt,
+    RenewalJob,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROUNDS = int(os.environ.get("CRASH_ROUNDS", "1"))
@@ -52,11 +58,11 @@ def after(owner: object, name: str) -> Callable[[], None]:
 
 
 POINTS = {
-    "before the claim": before(refresh, "_claim"),
-    "after the claim": after(refresh, "_claim"),
+    "before the claim": before(refresh._Renewal, "claim"),
+    "after the claim": before(RefreshAttempt, "save"),
     "after the journal": before(HighLevel, "refresh"),
     "after HighLevel's answer": after(HighLevel, "refresh"),
-    "after the store": before(RefreshAttempt, "save"),
+    "after the store": after(refresh._Renewal, "_put"),
 }
 every_point = pytest.mark.parametrize("point", POINTS)
 
@@ -113,18 +119,27 @@ def assert_healed(row: GoHighLevelIntegration, generation: int) -> None:
     assert RefreshAttempt.RUNNING not in RefreshAttempt.objects.values_list("outcome", flat=True)
 
 
+def crash_and_tick_twice(
+    sandbox, point: str, *, agency: bool, grace_s: int, sent_ago: timedelta
+) -> tuple[GoHighLevelIntegration, int]:
+    """Return the install whose renewal was killed, and its generation before."""
+    sandbox.post("knobs", refresh_grace_seconds=grace_s)
+    row = sub_account(sandbox, agency=agency)
+    make_due(row)
+    crash(POINTS[point], renew(row))
+    let_the_lease_end(sent_ago)
+    tasks.tick()
+    tasks.tick()
+    return row, row.generation
+
+
 @pytest.mark.parametrize("round_", range(ROUNDS))
 @pytest.mark.parametrize("grace_s", [0, 30])
 @every_point
 def test_with_an_agency_every_crash_heals_within_two_ticks(sandbox, point, grace_s, round_):
-    sandbox.post("knobs", refresh_grace_seconds=grace_s)
-    row = sub_account(sandbox, agency=True)
-    generation = row.generation
-    make_due(row)
-    crash(POINTS[point], renew(row))
-    let_the_lease_end(sent_ago=timedelta(minutes=5))
-    tasks.tick()
-    tasks.tick()
+    row, generation = crash_and_tick_twice(
+        sandbox, point, agency=True, grace_s=grace_s, sent_ago=timedelta(minutes=5)
+    )
     assert_healed(row, generation)
     assert max(token["accepted"] for token in sandbox.token_uses()) <= 1
 
@@ -132,28 +147,18 @@ def test_with_an_agency_every_crash_heals_within_two_ticks(sandbox, point, grace
 @pytest.mark.parametrize("round_", range(ROUNDS))
 @every_point
 def test_alone_a_crash_heals_while_highlevel_still_forgives_a_repeat(sandbox, point, round_):
-    sandbox.post("knobs", refresh_grace_seconds=30)
-    row = sub_account(sandbox, agency=False)
-    generation = row.generation
-    make_due(row)
-    crash(POINTS[point], renew(row))
-    let_the_lease_end(sent_ago=timedelta(seconds=5))
-    tasks.tick()
-    tasks.tick()
+    row, generation = crash_and_tick_twice(
+        sandbox, point, agency=False, grace_s=30, sent_ago=timedelta(seconds=5)
+    )
     assert_healed(row, generation)
 
 
 @pytest.mark.parametrize("round_", range(ROUNDS))
 @every_point
 def test_alone_and_too_late_only_a_lost_answer_needs_a_person(sandbox, point, round_):
-    sandbox.post("knobs", refresh_grace_seconds=0)
-    row = sub_account(sandbox, agency=False)
-    generation = row.generation
-    make_due(row)
-    crash(POINTS[point], renew(row))
-    let_the_lease_end(sent_ago=timedelta(minutes=5))
-    tasks.tick()
-    tasks.tick()
+    row, generation = crash_and_tick_twice(
+        sandbox, point, agency=False, grace_s=0, sent_ago=timedelta(minutes=5)
+    )
     if point != "after HighLevel's answer":
         assert_healed(row, generation)
         return
@@ -163,27 +168,62 @@ def test_alone_and_too_late_only_a_lost_answer_needs_a_person(sandbox, point, ro
     assert max(token["accepted"] for token in sandbox.token_uses()) == 1
 
 
-def die_at_the_third_renewal() -> None:
-    refresh_one, calls = HighLevel.refresh, []
+def die_at(call: int) -> Callable[[], None]:
+    """Die instead of sending so many renewals' refresh token."""
 
-    def count_and_refresh(client: HighLevel, token: str, *, user_type: str) -> object:
-        calls.append(token)
-        if len(calls) == 3:
-            die()
-        return refresh_one(client, token, user_type=user_type)
+    def arm() -> None:
+        refresh_one, calls = HighLevel.refresh, []
 
-    HighLevel.refresh = count_and_refresh  # type: ignore[assignment]
+        def count_and_refresh(client: HighLevel, token: str, *, user_type: str) -> object:
+            calls.append(token)
+            if len(calls) == call:
+                die()
+            return refresh_one(client, token, user_type=user_type)
+
+        HighLevel.refresh = count_and_refresh  # type: ignore[assignment]
+
+    return arm
 
 
-def test_a_crash_in_the_middle_of_a_batch_costs_no_install(sandbox):
+@pytest.fixture
+def six_due(sandbox) -> list[GoHighLevelIntegration]:
     sandbox.post("knobs", refresh_grace_seconds=0)
     rows = [sandbox.install(bulk=False) for _ in range(6)]
     for row in rows:
         make_due(row)
-    crash(die_at_the_third_renewal, tasks.tick)
-    assert GoHighLevelIntegration.objects.filter(generation=2).count() == 2
+    return rows
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
+@pytest.mark.parametrize("call", [1, 2, 3, 6])
+def test_a_crash_in_the_middle_of_a_batch_costs_no_install(sandbox, six_due, call, round_):
+    crash(die_at(call), tasks.tick)
+    assert GoHighLevelIntegration.objects.filter(generation=2).count() == call - 1
     let_the_lease_end(sent_ago=timedelta(minutes=5))
     tasks.tick()
-    for row in rows:
+    for row in six_due:
         assert_healed(row, 1)
+    assert max(token["uses"] for token in sandbox.token_uses()) == 1
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
+@pytest.mark.parametrize("call", [1, 2, 3, 6])
+def test_a_job_whose_worker_was_killed_is_finished_without_a_second_renewal(
+    sandbox, six_due, call, round_
+):
+    ids = [row.pk for row in six_due]
+    job = bulk.create_job(ids, caller="test")
+    bulk.hand_to_worker(job)
+    OrmQ.objects.all().delete()  # the queue keeps what it handed out for ten minutes
+    crash(die_at(call), lambda: bulk.run_batch(job, ids))
+    assert job.progress().done < len(ids)
+    let_the_lease_end(sent_ago=timedelta(minutes=5))
+    RenewalJob.objects.update(rung_at=timezone.now() - bulk.STANDS_STILL - timedelta(seconds=1))
+    tasks.tick()  # renews what was in flight, and rings for the job
+    (again,) = [task.task["args"] for task in OrmQ.objects.all()]
+    tasks.renew_batch(*again)
+    assert job.progress().renewed == len(ids)
+    for row in six_due:
+        assert_healed(row, 1)
+    assert GoHighLevelIntegration.objects.filter(generation=2).count() == len(ids)
     assert max(token["uses"] for token in sandbox.token_uses()) == 1

@@ -66,6 +66,7 @@ def test_the_same_text_is_never_sealed_the_same_way():
         entry(key=b"ab" * 16),
         f"{entry('same')},{entry('same')}",
     ],
+    ids=["none", "blank", "no key", "no base64", "no id", "short", "one", "two", "same id"],
 )
 def test_it_refuses_no_key_a_weak_key_and_two_of_the_same_id(text):
     with pytest.raises(ImproperlyConfigured, match="TOKEN_ENCRYPTION_KEYS"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from io import BytesIO
 
 import pytest
@@ -15,12 +16,15 @@ from integrations.highlevel import (
     CredentialsRefused,
     HighLevel,
     Inactive,
+    OtherAccount,
     OurFault,
     RateLimited,
     Refused,
+    ScopeMissing,
     ServerError,
     TokenRejected,
     Unreadable,
+    WrongClass,
 )
 
 TOKENS = {"access_token": "a", "refresh_token": "r", "userType": "Location", "locationId": "l"}
@@ -93,10 +97,11 @@ def test_each_answer_to_a_renewal_has_its_meaning(status, body, error):
     [
         (401, {"message": "Invalid token: access token is invalid"}, TokenRejected),
         (401, {"message": "Invalid JWT"}, TokenRejected),
-        (401, {"message": "The token is not authorized for this scope."}, OurFault),
-        (401, {"message": "This authClass type is not allowed to access this scope."}, OurFault),
+        (401, {"message": "The token is not authorized for this scope."}, ScopeMissing),
+        (401, {"message": "This authClass type is not allowed to access this scope."}, WrongClass),
+        (401, {"message": "Token's user type mismatch!"}, WrongClass),
         (401, b"version header was not found.", OurFault),
-        (403, {"message": "The token does not have access to this location."}, OurFault),
+        (403, {"message": "The token does not have access to this location."}, OtherAccount),
         (429, {}, RateLimited),
         (503, {}, ServerError),
     ],
@@ -107,10 +112,20 @@ def test_only_two_texts_of_a_401_speak_of_a_dead_token(status, body, error):
     assert type(caught.value) is error
 
 
-def test_a_missing_or_odd_life_is_taken_as_short():
-    for odd in ({}, {"expires_in": None}, {"expires_in": "soon"}, {"expires_in": -5}):
-        assert refresh(200, TOKENS | odd).expires_in_s == highlevel.ASSUMED_LIFE_S
-    assert refresh(200, TOKENS | {"expires_in": "86399"}).expires_in_s == 86399
+@pytest.mark.parametrize("life", [None, "soon", "", -5, 0, [], {}, math.inf, math.nan, 10**30])
+def test_a_life_that_cannot_be_is_taken_as_a_short_one(life):
+    tokens = refresh(200, TOKENS | {"expires_in": life})
+    assert (tokens.expires_in_s, tokens.life_is_assumed) == (highlevel.ASSUMED_LIFE_S, True)
+
+
+def test_a_missing_life_is_taken_as_a_short_one():
+    tokens = refresh(200, TOKENS)
+    assert (tokens.expires_in_s, tokens.life_is_assumed) == (highlevel.ASSUMED_LIFE_S, True)
+
+
+def test_a_life_in_digits_is_a_life():
+    tokens = refresh(200, TOKENS | {"expires_in": "86399"})
+    assert (tokens.expires_in_s, tokens.life_is_assumed) == (86399, False)
 
 
 def test_any_2xx_is_a_minted_token():

@@ -5,15 +5,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import time_machine
+from django.contrib.sessions.models import Session
+from django.test import Client
 from django.utils import timezone
 
+from integrations.ending import note_uninstalled
 from integrations.health import State, Status
-from integrations.install import (
-    finish_install,
-    install_from_code,
-    note_installed,
-    note_uninstalled,
-)
+from integrations.install import finish_install, install_from_code, note_installed
 from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
 from integrations.tasks import tick
 
@@ -124,6 +122,37 @@ def test_two_tabs_can_install_side_by_side(client, world):
         code = code_for(world, world.create_location(agency.id))
         assert client.get(CALLBACK, {"code": code, "state": state}).status_code == 302
     assert GoHighLevelIntegration.objects.count() == 2
+
+
+def test_head_of_the_callback_uses_up_neither_code_nor_state(client, world, location):
+    query = {"code": code_for(world, location), "state": begin(client)["state"]}
+    answer = client.head(CALLBACK, query)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert not GoHighLevelIntegration.objects.exists()
+    assert client.get(CALLBACK, query)["Location"] == "/app/installed/"
+
+
+def test_head_of_install_leads_to_the_consent_page_and_remembers_nothing(client, settings):
+    answer = client.head("/app/install/")
+    assert answer.status_code == 302
+    assert answer["Location"].startswith(settings.GHL_MARKETPLACE_URL)
+    assert "state" not in parse_qs(urlsplit(answer["Location"]).query)
+    assert not client.cookies and not Session.objects.exists()
+
+
+@pytest.mark.parametrize("prefix", ["/app", "/ghl"])
+@pytest.mark.parametrize("page", ["install", "callback", "installed"])
+def test_its_pages_say_which_methods_they_take(world, location, prefix, page):
+    client = Client(enforce_csrf_checks=True)
+    path = f"{prefix}/{page}/?code={code_for(world, location)}"
+    options = client.options(path)
+    assert (options.status_code, options.content) == (204, b"")
+    assert options["Allow"] == "GET, HEAD, OPTIONS"
+    for method in ("post", "put", "patch", "delete", "trace"):
+        refused = getattr(client, method)(path)
+        assert (refused.status_code, refused.json()["error"]) == (405, "method_not_allowed")
+        assert refused["Allow"] == "GET, HEAD, OPTIONS"
+    assert not GoHighLevelIntegration.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -359,8 +388,3 @@ def test_a_reinstall_after_an_uninstall_brings_the_same_row_back(client, world, 
     client.get(CALLBACK, {"code": code_for(world, location)})
     again = GoHighLevelIntegration.objects.get()
     assert (again.pk, again.status) == (row.pk, Status.ACTIVE)
-
-
-def test_only_get_is_taken(client):
-    assert client.post("/app/install/").status_code == 405
-    assert client.post("/app/callback/").status_code == 405

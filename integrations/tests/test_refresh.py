@@ -3,10 +3,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.utils import timezone
 
+from integrations import highlevel
 from integrations.health import State, Status
-from integrations.highlevel import HighLevel
+from integrations.highlevel import ASSUMED_LIFE_S, HighLevel
 from integrations.install import finish_install
 from integrations.models import GoHighLevelIntegration, RefreshAttempt
 from integrations.refresh import Outcome, refresh_integration
@@ -88,6 +90,7 @@ def test_the_lease_of_a_dead_holder_ends(world, install_location):
 
 @pytest.mark.parametrize("fault", ["drop_after_commit", "slow", "reset", "503"])
 def test_a_lost_answer_is_repeated_at_once_and_saves_the_install(world, install_location, fault):
+    world.set_knobs(refresh_grace_seconds=30)
     row = install_location()
     world.fault(fault, route="/oauth/token")
     assert renew(row).outcome is Outcome.RENEWED
@@ -290,6 +293,31 @@ def test_a_holder_that_died_after_sending_is_found_by_the_tick(world, install_lo
     assert state(row) is State.HEALTHY
 
 
+def with_old_look(row, **options):
+    """Renew an install that was read a while ago."""
+    return refresh_integration(row.pk, trigger="test", row=row, **options)
+
+
+def test_an_old_look_at_an_install_sends_no_token_that_another_one_sent_since(
+    world, install_location
+):
+    old_look = install_location()
+    long_ago = timezone.now() - timedelta(minutes=5)
+    GoHighLevelIntegration.objects.update(lease_until=long_ago, sent_at=long_ago)
+    assert with_old_look(old_look).outcome is Outcome.BUSY
+    assert world.uses_of(old_look.open_refresh_token()) == 0
+
+
+def test_an_old_look_does_not_renew_what_was_renewed_since(world, install_location):
+    old_look = install_location()
+    renew(old_look)
+    asked_at = old_look.renewed_at - timedelta(minutes=1)
+    assert with_old_look(old_look, asked_at=asked_at).outcome is Outcome.RENEWED
+    assert world.max_uses() == 1
+    old_look.refresh_from_db()
+    assert old_look.generation == 2
+
+
 def test_an_unknown_outcome_is_settled_by_the_agency_without_a_second_use(world, install_agency):
     row = minted(world, install_agency)
     refresh_token = row.open_refresh_token()
@@ -335,6 +363,69 @@ def test_uninstalled_ones_are_left_alone(world, install_location):
     GoHighLevelIntegration.objects.filter(pk=row.pk).update(status=Status.UNINSTALLED)
     assert renew(row).outcome is Outcome.SKIPPED
     assert world.uses_of(row.open_refresh_token()) == 0
+
+
+@pytest.mark.parametrize("life", [None, 0, -1, "soon", 10**12])
+def test_a_life_that_cannot_be_costs_no_token(world, install_location, monkeypatch, life):
+    row = install_location()
+    answer_with(monkeypatch, expires_in=life)
+    assert renew(row).outcome is Outcome.RENEWED
+    row.refresh_from_db()
+    life_s = (row.expires_at - RefreshAttempt.objects.get().started_at).total_seconds()
+    assert life_s == ASSUMED_LIFE_S
+    assert RefreshAttempt.objects.get().cause == "life_unclear"
+    assert renew(row).outcome is Outcome.RENEWED
+
+
+@pytest.mark.parametrize("odd", ["x" * 500, "a\0b", "\ud800", 7, None, ["x"]])
+def test_odd_texts_beside_the_tokens_cost_none(world, install_location, monkeypatch, odd):
+    row = install_location()
+    names = ("token_type", "scope", "planId", "userId", "refreshTokenId", "traceId")
+    answer_with(monkeypatch, approvedLocations=[odd], **dict.fromkeys(names, odd))
+    assert renew(row).outcome is Outcome.RENEWED
+    assert state(row) is State.HEALTHY
+
+
+def test_an_answer_without_a_refresh_token_keeps_the_old_one(world, install_location, monkeypatch):
+    row = install_location()
+    old = row.open_refresh_token()
+    with monkeypatch.context() as patch:
+        answer_with(patch, refresh_token=None)
+        assert renew(row).outcome is Outcome.RENEWED
+    row.refresh_from_db()
+    assert row.open_refresh_token() == old
+
+
+def answer_with(monkeypatch, **fields):
+    """Have HighLevel's token answers say this instead; None leaves the field out."""
+    read = highlevel._json
+
+    def odd(response):
+        data = read(response)
+        changed = data | fields
+        return {name: value for name, value in changed.items() if value is not None}
+
+    monkeypatch.setattr(highlevel, "_json", odd)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), -timedelta(minutes=5)])
+def test_a_host_whose_clock_is_wrong_by_minutes_hands_out_no_ended_token(
+    world, install_location, ahead
+):
+    """It renews; HighLevel and the database keep the right time. Until a host with the right clock
+    renews again, what is stored is good for at least the margin less the error."""
+    row = install_location()
+    later = timezone.now() + timedelta(hours=22, minutes=50)
+    world.advance((later - timezone.now()).total_seconds())
+    with time_machine.travel(later + ahead, tick=False):
+        tick()
+        row.refresh_from_db()
+        assert row.generation == 2
+        believed = row.expires_at - (later + ahead)
+    assert timedelta(hours=23) < believed <= timedelta(days=1)
+    left = row.expires_at - row.renew_at
+    assert left > timedelta(hours=1) > abs(ahead)
+    assert world.max_uses() == 1
 
 
 def test_the_journal_has_no_token_in_it(world, install_location):

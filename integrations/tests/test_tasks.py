@@ -44,6 +44,37 @@ def test_a_failing_install_does_not_hold_up_the_others(world, install_location, 
     assert tasks.tick() == {"renewed": 1, "failed": 1, "skipped": 0}
 
 
+def test_installs_that_failed_before_come_after_the_others_and_get_less_time(
+    world, install_location, monkeypatch
+):
+    healthy, failing = ([install_location() for _ in range(3)] for _ in range(2))
+    for row in failing:
+        due(row, minutes=30)
+    for row in healthy:
+        due(row)
+    ids = [row.pk for row in failing]
+    GoHighLevelIntegration.objects.filter(pk__in=ids).update(failures=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "FAILING_BUDGET_S", 0)
+        assert tasks.tick()["renewed"] == 3
+    assert GoHighLevelIntegration.objects.filter(pk__in=ids, generation=1).count() == 3
+    assert tasks.tick()["renewed"] == 3
+
+
+def test_of_those_called_back_together_the_one_whose_token_ends_first_is_renewed_first(
+    install_location, world
+):
+    rows = [install_location() for _ in range(3)]
+    now = timezone.now()
+    for row, hours in zip(rows, (9, 1, 5), strict=True):
+        GoHighLevelIntegration.objects.filter(pk=row.pk).update(
+            renew_at=now, expires_at=now + timedelta(hours=hours)
+        )
+    tasks.tick()
+    order = RefreshAttempt.objects.order_by("started_at").values_list("integration", flat=True)
+    assert list(order) == [rows[1].pk, rows[2].pk, rows[0].pk]
+
+
 def test_a_tick_that_runs_out_of_time_begins_nothing_and_rings_for_the_next(
     world, install_location, monkeypatch
 ):
@@ -89,6 +120,36 @@ def test_a_batch_that_runs_twice_renews_once(world, install_location):
     bulk.run_batch(job, [row.pk])
     row.refresh_from_db()
     assert (row.generation, job.progress().renewed) == (2, 1)
+
+
+def test_a_batch_whose_worker_was_killed_is_rung_for_when_its_leases_are_over(make_install):
+    rows = [make_install() for _ in range(3)]
+    job = bulk.create_job([row.pk for row in rows], caller="test")
+    bulk.hand_to_worker(job)
+    OrmQ.objects.all().delete()  # the queue has handed it out, to a worker that is no more
+    job.items.filter(integration=rows[0]).update(
+        outcome=RenewalJobItem.RENEWED, ended_at=timezone.now() + timedelta(minutes=1)
+    )
+
+    def rung_after(minutes):
+        with time_machine.travel(timezone.now() + timedelta(minutes=minutes)):
+            tasks.tick()
+        return [task.task["args"] for task in OrmQ.objects.all()]
+
+    assert rung_after(3) == []  # its last renewal is of two minutes ago
+    (again,) = rung_after(4)
+    assert again == (str(job.pk), [str(rows[1].pk), str(rows[2].pk)])
+    assert len(rung_after(5)) == 1
+
+
+def test_a_finished_job_is_not_looked_at_again(make_install):
+    job = bulk.create_job([make_install().pk], caller="test")
+    bulk.hand_to_worker(job)
+    bulk.cancel(job)
+    with time_machine.travel(timezone.now() + timedelta(minutes=10)):
+        tasks.tick()
+    job.refresh_from_db()
+    assert job.rung_at is None
 
 
 def test_a_cancelled_job_begins_nothing_more(world, install_location):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import pytest
 from requests import Response
 
 from sandbox.tests.client import Client, company_pair, location_pair, said
+
+pytestmark = pytest.mark.one_database
 
 USERS_SCOPE = "users.readonly locations.readonly companies.readonly oauth.readonly"
 
@@ -27,6 +30,21 @@ def test_an_unknown_version_is_refused_in_either_observed_way(client: Client) ->
     assert said(client.api(*call, version="x")) == _refused(401, "version header is invalid")
     client.world.set_knobs(version_gate=False)
     assert client.api(*call, version="x").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", '{"a":' * 20_000),
+        ("application/json", "[1]"),
+        ("multipart/form-data; boundary=", "x"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused_and_ends_no_connection(
+    client: Client, kind: str, body: str
+) -> None:
+    answer = client.call("POST", "/oauth/token", data=body, headers={"Content-Type": kind})
+    assert answer.status_code == 422
 
 
 def test_an_expired_access_token_is_refused_with_the_documented_text(client: Client) -> None:

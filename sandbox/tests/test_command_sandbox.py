@@ -18,6 +18,8 @@ from sandbox.server import SandboxServer
 from sandbox.tests.client import PAIR
 from sandbox.world import World
 
+pytestmark = pytest.mark.one_database
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

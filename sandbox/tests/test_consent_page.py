@@ -9,6 +9,8 @@ from requests import Response
 from sandbox.tests.client import Client
 from sandbox.world import DEFAULT_SCOPE, DEMO_CLIENT_ID
 
+pytestmark = pytest.mark.one_database
+
 REDIRECT = "http://localhost:8000/app/callback/"
 LINK = {
     "response_type": "code",

@@ -7,6 +7,8 @@ import pytest
 from sandbox.tests.client import APP_ID, Client, company_pair, location_pair
 from sandbox.world import DEMO_CLIENT_ID
 
+pytestmark = pytest.mark.one_database
+
 
 def post(client: Client, call: str, /, **body: Any) -> dict[str, Any]:
     answer = client.call("POST", f"/_sandbox/{call}", json=body)

@@ -14,6 +14,8 @@ from sandbox.tests.client import Client
 from sandbox.transport import SandboxAdapter
 from sandbox.world import World
 
+pytestmark = pytest.mark.one_database
+
 SANDBOX, APP = "http://sandbox.test", "http://app.test"
 
 

@@ -9,6 +9,8 @@ from sandbox.faults import KINDS, Fault
 from sandbox.knobs import PER_RESOURCE, Knobs, describe
 from sandbox.urls import urlpatterns
 
+pytestmark = pytest.mark.one_database
+
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "sandbox.md").read_text()
 
 

@@ -9,6 +9,8 @@ from sandbox.knobs import BadKnob
 from sandbox.tests.client import APP_ID, Client, company_pair
 from sandbox.world import World
 
+pytestmark = pytest.mark.one_database
+
 TIME = "2026-11-24T12:00:00.000Z"
 
 

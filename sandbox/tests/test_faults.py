@@ -10,6 +10,8 @@ from sandbox.knobs import BadKnob
 from sandbox.tests.client import PAIR, Client, company_pair, location_pair
 from sandbox.world import World
 
+pytestmark = pytest.mark.one_database
+
 
 def test_a_lost_answer_has_spent_the_token(client: Client) -> None:
     client.world.set_knobs(refresh_grace_seconds=0)

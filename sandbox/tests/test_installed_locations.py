@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from sandbox.tests.client import APP_ID, Client, company_pair, said
+
+pytestmark = pytest.mark.one_database
 
 
 def test_it_pages_by_skip_and_limit(client: Client) -> None:

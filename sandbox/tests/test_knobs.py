@@ -6,6 +6,8 @@ from sandbox.knobs import BadKnob, Knobs, changed
 from sandbox.tests.client import Client, location_pair
 from sandbox.world import World
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.mark.parametrize(
     ("name", "value", "read"),

@@ -4,6 +4,8 @@ import pytest
 
 from sandbox.tests.client import Client, company_pair, location_pair, said
 
+pytestmark = pytest.mark.one_database
+
 
 def test_minting_answers_201_with_a_pair_of_its_own(client: Client) -> None:
     company = company_pair(client)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from sandbox.tests.client import APP_ID, PAIR, Client, company_pair, location_pair, said
+
+pytestmark = pytest.mark.one_database
 
 INSTALLATIONS = f"/marketplace/app/{APP_ID}/installations"
 

@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from sandbox.world import World
 
+pytestmark = pytest.mark.one_database
+
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
 PUBLIC_KEY = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
 BODY = (

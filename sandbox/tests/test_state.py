@@ -10,6 +10,8 @@ from sandbox.tests.client import Client, location_pair
 from sandbox.tests.conftest import FakeClock
 from sandbox.world import World
 
+pytestmark = pytest.mark.one_database
+
 
 def test_tokens_knobs_faults_clock_keys_and_events_survive_a_restart(
     tmp_path: Path, clock: FakeClock

@@ -8,6 +8,8 @@ import pytest
 from sandbox.tests.client import PAIR, Client, company_pair, location_pair, said
 from sandbox.world import DEMO_CLIENT_ID, DEMO_CLIENT_SECRET, World
 
+pytestmark = pytest.mark.one_database
+
 INVALID_GRANT = (400, {"statusCode": 400, "message": "Invalid grant: refresh token is invalid"})
 INVALID_CLIENT = (
     401,

@@ -2,7 +2,16 @@
 document.body.addEventListener("htmx:configRequest", (event) => {
   if (!event.detail.elt.matches("#filter")) return;
   const { parameters } = event.detail;
-  for (const name of ["q", "state", "agency"]) {
+  for (const name of ["q", "state", "expires", "scopes", "used", "agency", "type", "account"]) {
     if (parameters[name] === "") delete parameters[name];
   }
+  // The usual columns need no mention.
+  const boxes = [...document.querySelectorAll("#filter [name=col]")];
+  if (boxes.every((box) => box.checked === (box.dataset.usual !== undefined))) delete parameters.col;
+});
+// What is typed was looked for while it was typed: leaving the field is nothing new.
+document.getElementById("id_q")?.addEventListener("change", (event) => event.stopPropagation());
+// Links for what the list shows follow its filter.
+document.body.addEventListener("htmx:pushedIntoHistory", () => {
+  for (const link of document.querySelectorAll("[data-follows-filter]")) link.search = location.search;
 });

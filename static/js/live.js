@@ -25,11 +25,13 @@
   let lastGoodClock = "";
   let failing = false;
 
-  // Morphing must not close a fold or touch the field that the person is in.
+  // Morphing must not close a fold, touch the field that the person is in, or take back a tick
+  // that was set while the answer was on its way.
   Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) =>
     !(name === "open" && node.nodeName === "DETAILS");
   Idiomorph.defaults.callbacks.beforeNodeMorphed = (node) =>
-    !(node === document.activeElement && node.matches("input, select, textarea"));
+    !(node === document.activeElement && node.matches("input, select, textarea")) &&
+    !(node.nodeType === Node.ELEMENT_NODE && node.matches("[data-tick]:checked"));
 
   const isBusy = () =>
     document.querySelector("dialog[open], [data-menu][open], [data-tick]:checked") !== null;
@@ -73,8 +75,13 @@
   const good = (date) => {
     failing = false;
     lastGood = Date.now();
-    // The server's clock, as everywhere on the page.
-    lastGoodClock = `${new Date(date || Date.now()).toISOString().slice(11, 16)} UTC`;
+    // The server's clock in the person's zone, as everywhere on the page.
+    const clock = new Date(date || Date.now()).toLocaleTimeString("en-GB", {
+      hour: "2-digit",
+      minute: "2-digit",
+      timeZone: live.dataset.zone,
+    });
+    lastGoodClock = `${clock} ${live.dataset.zoneName}`;
     showLine();
   };
 

@@ -1,9 +1,11 @@
 // Short messages: those of the server (HX-Trigger "toast"), and what to say when it does not answer.
 (() => {
   const SHOWN_MS = 6000;
+  const UNDO_SHOWN_MS = 30000;
   const box = document.getElementById("toasts");
 
-  const later = (line) => setTimeout(() => line.remove(), SHOWN_MS);
+  const later = (line) =>
+    setTimeout(() => line.remove(), line.matches(".toast-undo") ? UNDO_SHOWN_MS : SHOWN_MS);
 
   const show = (text, tone) => {
     const line = document.createElement("div");

@@ -12,7 +12,7 @@ from django_q.models import OrmQ
 
 from sandbox.outbox import Send
 from sandbox.world import World
-from webhooks import bell, processing
+from webhooks import bell, counting, processing
 from webhooks.models import GoHighLevelWebhook
 
 WEBHOOK = "/app/webhook/"
@@ -23,6 +23,11 @@ def bell_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every event rings, and the sweep does not go on looking: nothing waits for the clock."""
     monkeypatch.setattr(bell, "EVERY_S", 0)
     monkeypatch.setattr(processing, "LOOK_AT_MOST_S", 0)
+
+
+@pytest.fixture(autouse=True)
+def nothing_counted_before() -> None:
+    counting._waiting.clear()
 
 
 @pytest.fixture

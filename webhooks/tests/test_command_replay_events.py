@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from django.core.management import CommandError, call_command
 
-from webhooks.handlers import HANDLERS
+from webhooks.handlers import HANDLERS, EventType
 from webhooks.models import GoHighLevelWebhook
 from webhooks.processing import PAUSES
 
@@ -23,8 +23,8 @@ def effects(monkeypatch, caplog):
         done.append(event.webhook_id)
         return "done"
 
-    monkeypatch.setitem(HANDLERS, "Good", good)
-    monkeypatch.setitem(HANDLERS, "Bad", lambda event: 1 / 0)
+    monkeypatch.setitem(HANDLERS, "Good", EventType(good, ""))
+    monkeypatch.setitem(HANDLERS, "Bad", EventType(lambda event: 1 / 0, ""))
     return done
 
 

@@ -9,8 +9,9 @@ import pytest
 from django.utils import timezone
 
 from conftest import REDIRECT_URI
+from integrations.ending import note_uninstalled
 from integrations.health import State, Status
-from integrations.install import note_installed, note_uninstalled
+from integrations.install import note_installed
 from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
 from integrations.tasks import tick
 from webhooks.models import GoHighLevelWebhook
@@ -182,7 +183,8 @@ def test_an_old_uninstall_cannot_end_a_newer_install(world, allow, deliver, come
     come_back(allow(agency, location, bulk=False))
     deliver()
     assert states() == {location.id: State.HEALTHY}
-    assert results("UNINSTALL") == ["ignored: older than the present install"]
+    installed_at = row_of(location.id).installed_at
+    assert results("UNINSTALL") == [f"ignored: older than the install of {installed_at:%H:%M}"]
 
 
 def test_an_uninstall_resent_by_hand_after_a_reinstall_changes_nothing(
@@ -320,3 +322,127 @@ def test_a_late_agency_uninstall_does_not_end_what_was_installed_again_after_it(
     note_uninstalled(company_id=agency.id, location_id="", occurred_at=uninstalled_at)
     row.refresh_from_db()
     assert row.status == Status.ACTIVE
+
+
+def event(kind, **fields):
+    return json.dumps({"type": kind, **fields}).encode()
+
+
+def test_a_new_location_of_an_agency_that_installs_to_future_ones_gets_its_token(
+    world, post, run_worker, install_agency
+):
+    agency = install_agency(locations=1)
+    run_worker()
+    GoHighLevelIntegration.objects.filter(pk=agency.pk).update(install_to_future_locations=True)
+    location = world.create_location(agency.resource_id, "Opened Later")
+    world.install(agency.resource_id, [location.id])
+    post(event("LocationCreate", id=location.id, companyId=agency.resource_id, name="Later"))
+    run_worker()
+    row = row_of(location.id)
+    assert (row.company_id, row.state(timezone.now())) == (agency.resource_id, State.HEALTHY)
+    assert results("LocationCreate") == ["waiting for its token"]
+
+
+def test_a_new_location_whose_agency_has_no_token_waits_and_heals_when_it_comes(
+    world, post, run_worker, come_back, make_install
+):
+    agency = world.create_agency(locations=1)
+    [location] = world.locations(agency.id)
+    row = make_install(agency=True, company_id=agency.id, status=Status.REFUSED, renew_at=None)
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(
+        install_to_future_locations=True, installed_at=timezone.now() - timedelta(days=1)
+    )
+    post(event("LocationCreate", id=location.id, companyId=agency.id, name="Later"))
+    run_worker()
+    assert row_of(location.id).state(timezone.now()) is State.WAITING
+    come_back(world.install(agency.id, redirect_uri=REDIRECT_URI))
+    assert row_of(location.id).state(timezone.now()) is State.HEALTHY
+
+
+@pytest.mark.parametrize("future", [False, None])
+def test_a_new_location_is_only_noted_when_its_agency_chose_no_future_ones(
+    world, post, run_worker, install_agency, future
+):
+    agency = install_agency(locations=0)
+    run_worker()
+    GoHighLevelIntegration.objects.filter(pk=agency.pk).update(install_to_future_locations=future)
+    post(event("LocationCreate", id="loc", companyId=agency.resource_id, name="Later"))
+    run_worker()
+    assert not GoHighLevelIntegration.objects.filter(user_type=LOCATION).exists()
+    assert results("LocationCreate")[0].startswith("noted")
+
+
+def test_a_location_that_names_its_agency_late_ends_with_it(post, run_worker):
+    now = timezone.now()
+
+    def at(minutes):
+        return (now + timedelta(minutes=minutes)).isoformat()
+
+    post(event("INSTALL", locationId="loc", timestamp=at(-9)))
+    post(event("UNINSTALL", companyId="com", timestamp=at(-5)))
+    run_worker()
+    assert row_of("loc").status == Status.WAITING
+    post(event("LocationCreate", id="loc", companyId="com", name="Loc", timestamp=at(-10)))
+    run_worker()
+    assert (row_of("loc").status, row_of("loc").cause) == (
+        Status.UNINSTALLED,
+        "agency_uninstalled",
+    )
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_the_newest_name_version_and_plan_stay_whatever_comes_first(
+    post, run_worker, make_install, order
+):
+    row = make_install(resource_id="loc", user_type=LOCATION)
+    now = timezone.now()
+    stories = [
+        ("LocationUpdate", "id", "name", [("Old", -3), ("New", -1), ("Middle", -2)]),
+        ("UPDATE", "locationId", "versionId", [("v1", -3), ("v3", -1), ("v2", -2)]),
+        ("PLAN_CHANGE", "locationId", "newPlanId", [("p1", -3), ("p3", -1), ("p2", -2)]),
+    ]
+    for kind, name_of_id, field, told in stories:
+        for value, minutes in (told[n] for n in order):
+            at = (now + timedelta(minutes=minutes)).isoformat()
+            body = {name_of_id: "loc", field: value, "timestamp": at}
+            post(event(kind, companyId="com", **body))
+    run_worker()
+    row.refresh_from_db()
+    assert (row.name, row.version_id, row.plan_id) == ("New", "v3", "p3")
+
+
+def test_an_older_install_event_does_not_bring_an_older_version_back(
+    post, run_worker, make_install
+):
+    make_install(resource_id="loc", user_type=LOCATION)
+    now = timezone.now()
+    later, earlier = now.isoformat(), (now - timedelta(minutes=9)).isoformat()
+    post(event("UPDATE", locationId="loc", versionId="v2", timestamp=later))
+    post(event("INSTALL", locationId="loc", versionId="v1", timestamp=earlier))
+    run_worker()
+    assert row_of("loc").version_id == "v2"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["INSTALL", "UNINSTALL", "UPDATE", "PLAN_CHANGE", "LocationCreate", "LocationUpdate"],
+)
+def test_an_event_that_names_nobody_changes_nothing(post, run_worker, make_install, kind):
+    row = make_install(company_id="")
+    post(event(kind, versionId="v", newPlanId="p", name="Nobody"))
+    run_worker()
+    assert results(kind) == ["ignored: names no account"]
+    name = row.name
+    row.refresh_from_db()
+    assert (row.name, row.status) == (name, Status.ACTIVE)
+
+
+def test_an_agencys_install_without_a_sign_in_waits_for_it(post, run_worker, come_back, world):
+    agency = world.create_agency()
+    post(event("INSTALL", companyId=agency.id, companyName="Northwind"))
+    run_worker()
+    row = row_of(agency.id)
+    assert (row.user_type, row.status, row.name) == (COMPANY, Status.WAITING, "Northwind")
+    assert row.cause == "waiting_for_sign_in"
+    come_back(world.install(agency.id, [], redirect_uri=REDIRECT_URI))
+    assert states() == {agency.id: State.HEALTHY}

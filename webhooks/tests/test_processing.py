@@ -10,8 +10,8 @@ from django_q.models import OrmQ, Schedule
 
 from access.models import User
 from webhooks import processing, tasks
-from webhooks.handlers import HANDLERS
-from webhooks.models import GoHighLevelWebhook
+from webhooks.handlers import HANDLERS, EventType
+from webhooks.models import Backlog, GoHighLevelWebhook
 from webhooks.processing import PAUSES, process_event
 
 pytestmark = pytest.mark.django_db
@@ -36,8 +36,8 @@ def effects(monkeypatch):
         User.objects.create_user("half-done")
         raise RuntimeError("no luck, token-abc")
 
-    monkeypatch.setitem(HANDLERS, "Good", good)
-    monkeypatch.setitem(HANDLERS, "Bad", bad)
+    monkeypatch.setitem(HANDLERS, "Good", EventType(good, ""))
+    monkeypatch.setitem(HANDLERS, "Bad", EventType(bad, ""))
     return done
 
 
@@ -90,7 +90,7 @@ def test_the_sweep_finds_what_the_bell_lost(post, effects):
 def test_the_sweep_rings_every_minute_and_is_planned_once():
     tasks.ensure_sweep()
     tasks.ensure_sweep()
-    schedule = Schedule.objects.get(func="webhooks.tasks.sweep")
+    schedule = Schedule.objects.get(func="webhooks.tasks.scheduled_sweep")
     assert (schedule.schedule_type, schedule.minutes, schedule.repeats) == ("I", 1, -1)
 
 
@@ -121,7 +121,7 @@ def test_an_event_in_the_middle_of_its_processing_is_not_begun_again(
             assert process_event(event.pk) == GoHighLevelWebhook.PENDING
         return "done"
 
-    monkeypatch.setitem(HANDLERS, "Good", while_another_worker_tries)
+    monkeypatch.setitem(HANDLERS, "Good", EventType(while_another_worker_tries, ""))
     event = arrived(post, "Good")
     run_worker()
     assert effects == ["w-1"]
@@ -187,7 +187,7 @@ def test_an_event_whose_processing_died_is_taken_up_again(post, effects, monkeyp
 
     event = arrived(post, "Good")
     with monkeypatch.context() as patch:
-        patch.setitem(HANDLERS, "Good", die)
+        patch.setitem(HANDLERS, "Good", EventType(die, ""))
         with pytest.raises(SystemExit):
             process_event(event.pk)
     assert reload(event).status == GoHighLevelWebhook.PENDING
@@ -201,3 +201,106 @@ def test_processing_takes_the_same_queries_for_each_event(post, effects, django_
     event = arrived(post, "Good")
     with django_assert_num_queries(5):  # read, take the turn, savepoint, end, release
         process_event(event.pk)
+
+
+def test_each_failure_is_kept_with_its_text_and_without_secrets(
+    post, effects, monkeypatch, settings
+):
+    def fail(event):
+        raise ValueError(f"refused refresh_token=abc123 with {settings.GHL_CLIENT_SECRET}")
+
+    monkeypatch.setitem(HANDLERS, "Bad", EventType(fail, ""))
+    event = arrived(post, "Bad")
+    for _ in range(2):
+        make_due(event)
+        process_event(event.pk)
+    first, second = event.failures.order_by("number")
+    assert (first.number, second.number, first.error) == (1, 2, "ValueError")
+    assert "refused refresh_token=" in first.text
+    assert "abc123" not in first.text
+    assert settings.GHL_CLIENT_SECRET not in first.text
+
+
+def test_an_event_that_kills_its_worker_each_time_is_parked(post, effects, monkeypatch):
+    def die(event):
+        effects.append(event.webhook_id)
+        raise SystemExit
+
+    monkeypatch.setitem(HANDLERS, "Good", EventType(die, ""))
+    event = arrived(post, "Good")
+    for _ in PAUSES:
+        make_due(event)
+        with pytest.raises(SystemExit):
+            process_event(event.pk)
+    make_due(event)
+    assert process_event(event.pk) == GoHighLevelWebhook.PARKED
+    assert len(effects) == len(PAUSES)
+
+
+def test_a_slow_turn_that_was_taken_over_has_no_effect(post, effects, monkeypatch):
+    """Its time was up, so somebody else began: only one of the two may count."""
+
+    def slow(event):
+        User.objects.create_user("by-the-first")
+        GoHighLevelWebhook.objects.filter(pk=event.pk).update(attempts=2)  # the other one's turn
+        return "done"
+
+    monkeypatch.setitem(HANDLERS, "Good", EventType(slow, ""))
+    event = arrived(post, "Good")
+    assert process_event(event.pk) == GoHighLevelWebhook.PENDING
+    assert not User.objects.exists()
+    assert reload(event).status == GoHighLevelWebhook.PENDING
+
+
+def test_more_than_a_batch_is_processed_in_one_sweep(post, effects, monkeypatch):
+    monkeypatch.setattr(processing, "SWEEP_BATCH", 3)
+    for n in range(8):
+        arrived(post, "Good", f"w-{n}")
+    assert tasks.sweep() == 8
+    assert sorted(effects) == [f"w-{n}" for n in range(8)]
+
+
+def test_a_sweep_that_takes_too_long_leaves_the_rest_to_the_next(post, effects, monkeypatch):
+    monkeypatch.setattr(processing, "SWEEP_BATCH", 3)
+    monkeypatch.setattr(processing, "SWEEP_AT_MOST_S", 0)
+    for n in range(8):
+        arrived(post, "Good", f"w-{n}")
+    OrmQ.objects.all().delete()
+    assert tasks.sweep() == 3
+    assert OrmQ.objects.count() == 1
+
+
+def test_events_that_nobody_handles_take_few_queries_however_many(
+    post, effects, django_assert_max_num_queries
+):
+    for n in range(30):
+        arrived(post, "SomethingOf2031", f"w-{n}")
+    with django_assert_max_num_queries(12):
+        assert tasks.sweep() == 30
+    ended = GoHighLevelWebhook.objects.filter(status=GoHighLevelWebhook.IGNORED, attempts=1)
+    assert ended.count() == 30
+
+
+def test_a_replay_is_left_to_the_worker_and_keeps_the_order_of_what_happened(
+    post, run_worker, effects
+):
+    for name, at in (("w-late", "2026-01-02"), ("w-early", "2026-01-01")):
+        body = {"type": "Good", "webhookId": name, "timestamp": f"{at}T00:00:00Z"}
+        post(json.dumps(body).encode())
+    run_worker()
+    effects.clear()
+    assert processing.request_replay(GoHighLevelWebhook.objects.all()) == 2
+    assert effects == []
+    run_worker()
+    assert effects == ["w-early", "w-late"]
+
+
+def test_the_longest_wait_of_each_hour_is_kept(post, effects):
+    event = arrived(post, "Good")
+    now = timezone.now()
+    GoHighLevelWebhook.objects.update(process_at=now - timedelta(minutes=7))
+    assert processing.longest_wait(now) == timedelta(minutes=7)
+    tasks.scheduled_sweep()
+    assert reload(event).status == GoHighLevelWebhook.PROCESSED
+    tasks.scheduled_sweep()
+    assert 420 <= Backlog.objects.get().oldest_s < 480

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import DataError, InterfaceError, OperationalError, connection
+from django.db import DataError, IntegrityError, InterfaceError, OperationalError, connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -15,6 +17,28 @@ from webhooks.models import GoHighLevelWebhook
 pytestmark = pytest.mark.django_db
 
 APP_ID = "5eed5eed5eed5eed5eed5eed"
+# Every type in HighLevel's documentation of August 2026.
+EVENT_TYPES = re.findall(
+    r"\w+",
+    """
+    INSTALL UNINSTALL UPDATE PLAN_CHANGE EXTERNAL_AUTH_CONNECTED APP_PAYMENT_STATUS
+    LocationCreate LocationUpdate UserCreate UserUpdate UserDelete
+    ContactCreate ContactUpdate ContactDelete ContactDndUpdate ContactTagUpdate
+    ConversationUnreadUpdate ConversationUpdate InboundMessage OutboundMessage SMS Email
+    AppointmentCreate AppointmentUpdate AppointmentDelete TaskCreate TaskComplete TaskDelete
+    NoteCreate NoteUpdate NoteDelete OpportunityCreate OpportunityUpdate OpportunityDelete
+    OpportunityStageUpdate OpportunityStatusUpdate OpportunityMonetaryValueUpdate
+    OpportunityAssignedToUpdate CampaignStatusUpdate LCEmailStats InvoiceCreate InvoiceUpdate
+    InvoiceDelete InvoiceSent InvoicePaid InvoicePartiallyPaid InvoiceVoid OrderCreate
+    OrderStatusUpdate ProductCreate ProductUpdate ProductDelete PriceCreate PriceUpdate PriceDelete
+    AssociationCreate AssociationUpdate AssociationDelete RelationCreate RelationDelete
+    ObjectSchemaCreate ObjectSchemaUpdate RecordCreate RecordUpdate RecordDelete
+    KnowledgeBaseCreate KnowledgeBaseUpdate KnowledgeBaseDelete KnowledgeBaseFaqChange
+    KnowledgeBaseFileChange KnowledgeBaseRichTextChange KnowledgeBaseTableFileChange
+    KnowledgeBaseTrainedUrlChange SaaSPlanCreate SupportTicketCreate SupportTicketUpdate
+    SupportTicketDelete VoiceAiCallEnd
+    """,
+)
 
 
 def as_body(**fields) -> bytes:
@@ -72,8 +96,8 @@ def test_the_sweep_goes_on_looking_until_the_next_bell_may_ring(post, monkeypatc
             post(as_body(webhookId="w-late"))
 
     monkeypatch.setattr(processing.time, "sleep", deliver_meanwhile)
-    monkeypatch.setattr(processing.time, "monotonic", iter([0, 0, 0.2, 2]).__next__)
-    assert processing.sweep(look_for_s=0.5) == 1
+    monkeypatch.setattr(processing.time, "monotonic", itertools.count(0, 0.1).__next__)
+    assert processing.sweep(look_for_s=0.8) == 1
 
 
 def test_a_second_delivery_of_an_event_is_answered_200_and_kept_once(post):
@@ -98,10 +122,23 @@ def test_an_event_without_an_id_is_known_by_its_body(post):
     assert post(as_body(name="second")).json()["duplicate"] is False
 
 
-@pytest.mark.parametrize("given", [17, "", None, ["w"], "x" * 101, "\ud800"])
+@pytest.mark.parametrize("given", [17, "", None, ["w"], "x" * 101, "\ud800", "w\0", "w-1 ", "\tw"])
 def test_an_id_that_cannot_be_kept_counts_as_none(post, given):
     assert post(as_body(webhookId=given)).status_code == 200
     assert stored().webhook_id.startswith("sha256:")
+
+
+def test_ids_that_differ_by_case_are_two_events(post):
+    for webhook_id in ("aBc", "abc", "ABC"):
+        answer = post(as_body(webhookId=webhook_id, locationId=webhook_id))
+        assert answer.json() == {"received": True, "duplicate": False}
+    assert GoHighLevelWebhook.objects.get(location_id="abc").webhook_id == "abc"
+
+
+@pytest.mark.parametrize("name", EVENT_TYPES)
+def test_every_event_type_that_highlevel_documents_is_kept(post, name):
+    assert post(as_body(type=name, locationId="loc")).status_code == 200
+    assert (stored().type, stored().location_id) == (name, "loc")
 
 
 def test_events_of_unknown_types_are_kept_too(post):
@@ -113,6 +150,22 @@ def test_an_old_timestamp_is_accepted(post):
     """HighLevel's retries carry the time of the first delivery, and come days later too."""
     post(as_body(timestamp="2025-06-25T06:57:06.225Z"))
     assert stored().occurred_at == datetime(2025, 6, 25, 6, 57, 6, 225_000, UTC)
+    assert stored().is_late
+
+
+def test_an_event_of_just_now_is_not_flagged_as_late(post):
+    post(as_body(timestamp=timezone.now().isoformat()))
+    assert not stored().is_late
+
+
+def test_the_headers_that_tell_something_are_kept_and_no_others(post):
+    post(as_body(), **{"User-Agent": "HighLevel \xe9", "Cookie": "no", "Authorization": "no"})
+    assert stored().headers == {
+        "Content-Type": "application/json",
+        "User-Agent": "HighLevel \xe9",
+        "X-GHL-Signature": stored().headers["X-GHL-Signature"],
+        "From": "127.0.0.1",
+    }
 
 
 @pytest.mark.parametrize(
@@ -169,7 +222,6 @@ def test_an_event_of_this_app_or_of_none_is_accepted(post, app):
         b'{"type":"\xff"}',
         '{"type":"INSTALL"}'.encode("utf-16"),
         b'\xef\xbb\xbf{"type":"INSTALL"}',
-        b'{"type":"a\\u0000b"}',
         b'{"type":"a\x00b"}',
         b'{"a":' * 50_000,
     ],
@@ -179,6 +231,14 @@ def test_what_is_no_event_is_refused_though_it_is_well_signed(post, body):
     answer = post(body)
     assert (answer.status_code, answer.json()["error"]) == (400, "event_unreadable")
     assert count() == 0
+
+
+def test_a_nul_that_json_spells_out_is_kept_as_it_came(post):
+    body = b'{"type":"Contact\\u0000Create","locationId":"\\u0000","note":"a\\u0000b"}'
+    assert post(body).status_code == 200
+    assert stored().body.encode() == body
+    assert (stored().type, stored().location_id) == ("", "")
+    assert stored().payload["note"] == "a\0b"
 
 
 def test_a_half_character_in_a_text_stops_no_event(post):
@@ -213,6 +273,26 @@ def test_only_post_is_answered(client, method):
     answer = getattr(client, method)("/app/webhook/")
     assert answer.status_code == 405
     assert answer["Allow"] == "POST"
+
+
+def test_a_key_that_cannot_be_read_is_no_reason_to_lose_an_event(post, settings, caplog):
+    good = settings.GHL_WEBHOOK_PUBLIC_KEYS
+    settings.GHL_WEBHOOK_PUBLIC_KEYS = [*good, "no key"]
+    assert post(as_body()).status_code == 429
+    assert "GHL_WEBHOOK_PUBLIC_KEYS" in caplog.text
+    settings.GHL_WEBHOOK_PUBLIC_KEYS = good
+    assert post(as_body()).status_code == 200
+
+
+def test_a_row_that_is_refused_for_another_reason_than_its_id_is_not_called_known(post):
+    def refuse(execute, sql, params, many, context):
+        if sql.lstrip().startswith(("INSERT", "SET")) and "gohighlevelwebhook" in sql:
+            raise IntegrityError("a column that must not be empty")
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(refuse):
+        assert post(as_body()).status_code == 429
+    assert count() == 0
 
 
 @pytest.mark.parametrize("fault", [OperationalError, InterfaceError, DataError])
@@ -276,9 +356,9 @@ def test_a_new_event_takes_one_insert_and_rings_at_times(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_known_event_takes_one_insert(post, django_assert_num_queries, usual_bell):
+def test_a_known_event_takes_an_insert_and_a_look(post, django_assert_num_queries, usual_bell):
     post(as_body(webhookId="w-1"))
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         post(as_body(webhookId="w-1"))
 
 

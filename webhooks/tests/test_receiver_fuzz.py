@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -12,10 +13,14 @@ from hypothesis import strategies as st
 from webhooks.models import GoHighLevelWebhook
 from webhooks.tests.conftest import WEBHOOK
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.one_database, pytest.mark.django_db]
 
-a_few_hundred = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+# FUZZ_EXAMPLES=100000 for the long run.
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
+many = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 # Half characters too: JSON can spell them.
 texts = st.text(st.characters(exclude_categories=()))
@@ -49,7 +54,7 @@ bodies = (
 header_values = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"))
 
 
-@a_few_hundred
+@many
 @given(
     body=bodies,
     signature=st.none() | header_values,
@@ -72,7 +77,7 @@ def test_nothing_unsigned_is_kept_or_answered_500(
     assert not GoHighLevelWebhook.objects.exists()
 
 
-@a_few_hundred
+@many
 @given(body=bodies)
 @example(b'{"timestamp":"0001-01-01T00:00:00+14:00"}')
 @example(b'{"type":"\\ud800"}')

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import uuid
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import transaction
+from django.utils import timezone
 
+from access.audit import record_system
 from access.keys import create_api_key
 from access.models import Scope
 
@@ -19,9 +23,53 @@ class Command(BaseCommand):
         parser.add_argument(
             "--install", action="append", default=[], type=uuid.UUID, help="Limit to this install."
         )
+        parser.add_argument(
+            "--agency", action="append", default=[], help="Limit to this agency's HighLevel id."
+        )
+        parser.add_argument(
+            "--expires",
+            type=moment,
+            metavar="WHEN",
+            help="The key's end: a date (UTC), as 2027-01-31, or days from now, as 90d.",
+        )
 
     def handle(
-        self, *args: Any, name: str, scope: list[str], install: list[uuid.UUID], **_: Any
+        self,
+        *args: Any,
+        name: str,
+        scope: list[str],
+        install: list[uuid.UUID],
+        agency: list[str],
+        expires: datetime | None,
+        **_: Any,
     ) -> None:
-        _key, text = create_api_key(name, scopes=scope, installs=map(str, install))
+        with transaction.atomic():
+            key, text = create_api_key(
+                name,
+                scopes=scope,
+                installs=map(str, install),
+                agencies=agency,
+                expires_at=expires,
+                created_by="create_api_key",
+            )
+            limits = {"agencies": key.agencies, "installs": key.installs}
+            record_system(
+                "key.create", by="create_api_key", target=key, scopes=key.scopes, limits=limits
+            )
         self.stdout.write(text)
+
+
+def moment(text: str) -> datetime:
+    """Read "90d" or "2027-01-31" (its beginning, UTC). Errors: ArgumentTypeError for the past."""
+    now = timezone.now()
+    try:
+        if text.endswith("d"):
+            read = now + timedelta(days=int(text.removesuffix("d")))
+        else:
+            read = datetime.fromisoformat(text)
+            read = read if read.tzinfo else read.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError(f"{text!r} is neither a date nor days, as 90d") from None
+    if read <= now:
+        raise ArgumentTypeError(f"{text} is over already")
+    return read

@@ -6,9 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 
-from webhooks.models import GoHighLevelWebhook
+from webhooks.models import EventQuerySet, GoHighLevelWebhook
 from webhooks.processing import replay
 
 
@@ -46,7 +46,7 @@ class Command(BaseCommand):
         if failed:
             raise CommandError(f"{failed} failed; they are tried again.", returncode=1)
 
-    def _say_what(self, events: QuerySet[GoHighLevelWebhook], as_json: bool) -> None:
+    def _say_what(self, events: EventQuerySet, as_json: bool) -> None:
         chosen = events.order_by("occurred_at").values_list("pk", "type", "status", "occurred_at")
         if as_json:
             ids = [str(pk) for pk, *_rest in chosen]
@@ -59,9 +59,7 @@ class Command(BaseCommand):
         self.stdout.write(f"events {len(chosen)}")
 
 
-def _chosen(
-    kind: str | None, status: str | None, ids: list[UUID] | None
-) -> QuerySet[GoHighLevelWebhook]:
+def _chosen(kind: str | None, status: str | None, ids: list[UUID] | None) -> EventQuerySet:
     """Return the events that all given filters let through. Errors: CommandError 2."""
     if kind is None and status is None and ids is None:
         raise CommandError("Say which events: --type, --status or --id.", returncode=2)
@@ -75,7 +73,7 @@ def _chosen(
     return events
 
 
-def _by_ids(ids: list[UUID]) -> QuerySet[GoHighLevelWebhook]:
+def _by_ids(ids: list[UUID]) -> EventQuerySet:
     names = {str(pk) for pk in ids}
     events = GoHighLevelWebhook.objects.filter(Q(pk__in=ids) | Q(webhook_id__in=names))
     known = {str(name) for pair in events.values_list("pk", "webhook_id") for name in pair}

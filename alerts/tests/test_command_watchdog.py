@@ -1,0 +1,165 @@
+"""`manage.py watchdog`: it looks and tells without the queue, and without the database."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import time_machine
+from django.core import mail
+from django.core.management import call_command
+from django.utils import timezone
+
+from alerts.models import Incident
+from alerts.tests.test_incidents import refuse
+from integrations import heartbeat
+from integrations.tests.test_race import database_url
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def watchdog(*arguments):
+    """Return the exit status and what was printed."""
+    out, status = StringIO(), 0
+    try:
+        call_command("watchdog", *arguments, stdout=out)
+    except SystemExit as end:
+        status = end.code
+    return status, out.getvalue()
+
+
+@pytest.fixture
+def alive(db):
+    for name in heartbeat.PARTS:
+        heartbeat.beat(name)
+
+
+def test_where_all_runs_it_says_so_and_tells_nobody(alive, make_channel):
+    make_channel()
+    assert watchdog() == (0, "All runs.\n")
+    assert mail.outbox == []
+
+
+def test_a_worker_that_stands_still_is_told_at_once_and_its_end_too(alive, make_channel):
+    make_channel()
+    now = timezone.now() + heartbeat.STALE_AFTER
+    with time_machine.travel(now):
+        heartbeat.beat(heartbeat.SCHEDULER)
+        status, printed = watchdog()
+    assert (status, printed) == (1, "The worker stands still\n")
+    assert mail.outbox[0].subject == "[WhatReach] The worker stands still"
+    assert "Start it again: python manage.py qcluster" in mail.outbox[0].body
+    with time_machine.travel(now + timedelta(minutes=1)):
+        heartbeat.beat(heartbeat.SCHEDULER)
+        assert watchdog()[0] == 1
+        heartbeat.beat(heartbeat.WORKER)
+        assert watchdog()[0] == 0
+    assert [m.subject for m in mail.outbox[1:]] == ["[WhatReach] The worker runs again"]
+
+
+def test_renewals_that_are_due_while_none_is_done(alive, make_install, make_channel):
+    make_channel()
+    make_install(renew_at=timezone.now() - timedelta(minutes=20))
+    status, printed = watchdog("--json")
+    assert status == 1
+    assert json.loads(printed) == {
+        "database": True,
+        "standing_still": ["Renewals are due and none is done"],
+        "told": 1,
+        "fine": False,
+    }
+
+
+def test_it_sends_what_the_queue_left_behind(alive, make_install, make_channel):
+    make_channel()
+    refuse(make_install(name="Harbour Dental"), timezone.now())
+    assert watchdog()[0] == 0
+    assert mail.outbox[0].subject == "[WhatReach] Harbour Dental needs reconnect"
+
+
+@pytest.mark.parametrize(("age", "path"), [(0, []), (80, ["/uuid/fail"])])
+def test_the_outgoing_heartbeat_hears_of_a_failure(alive, receiver, settings, age, path):
+    settings.HEARTBEAT_PING_URL = f"http://127.0.0.1:{receiver.port}/uuid"
+    with time_machine.travel(timezone.now() + timedelta(seconds=age)):
+        watchdog()
+    assert receiver.paths == path
+
+
+def test_each_tick_sends_a_heartbeat_while_all_is_well(clock, receiver, settings, make_install):
+    settings.HEARTBEAT_PING_URL = f"http://127.0.0.1:{receiver.port}/uuid"
+    refuse(make_install(), clock.now)  # a client's trouble is not ours
+    clock.tick()
+    settings.ALERTS_DISK_FREE_MB = 10**9
+    clock.tick()
+    assert receiver.paths == ["/uuid", "/uuid/fail"]
+    assert Incident.objects.open().count() == 2
+
+
+# --- Without the database: a process of its own ---
+
+# Two runs of an impatient one, for the start of one process.
+TWICE = """
+import sys, django
+django.setup()
+from django.core.management import call_command
+from alerts import watchdog
+watchdog.PATIENCE_S = 1
+for _ in range(2):
+    try:
+        call_command("watchdog")
+    except SystemExit as end:
+        status = end.code
+sys.exit(status)
+"""
+
+
+@pytest.fixture
+def run(receiver, tmp_path):
+    """Run the watchdog on a database; return its exit status."""
+
+    def run(url, *command):
+        environ = {
+            "DJANGO_SETTINGS_MODULE": "config.settings_test",
+            "DATABASE_URL": url,
+            "WATCHDOG_URLS": receiver.url,
+            "WATCHDOG_STATE_FILE": str(tmp_path / "var" / "watchdog.json"),
+        }
+        command = command or ("manage.py", "watchdog")
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=os.environ | environ,
+            capture_output=True,
+            text=True,
+        )
+        assert "Traceback" not in done.stderr
+        return done.returncode
+
+    return run
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_is_away_is_told_once_and_so_is_its_return(run, receiver):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        gone = f"postgres://nobody@127.0.0.1:{server.getsockname()[1]}/none"
+    for name in heartbeat.PARTS:
+        heartbeat.beat(name)
+    assert run(gone, "-c", TWICE) == 1
+    (body,) = receiver.bodies
+    assert body["title"] == "[WhatReach] The database does not answer"
+    assert run(database_url()) == 0
+    assert receiver.bodies[-1]["title"] == "[WhatReach] The database answers again"
+    assert len(receiver.bodies) == 2
+
+
+def test_a_database_that_is_blocked_does_not_block_the_watchdog(run, receiver):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert run(f"postgres://u@127.0.0.1:{silent.getsockname()[1]}/d", "-c", TWICE) == 1
+    assert receiver.bodies[0]["title"] == "[WhatReach] The database does not answer"

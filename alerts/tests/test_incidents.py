@@ -1,0 +1,255 @@
+"""From what is wrong to what people are told: one thing once, and its end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.utils import timezone
+
+from alerts import incidents, watch
+from alerts.kinds import Kind
+from alerts.models import Incident, Notice, Turn
+from integrations.health import Status
+from integrations.models import GoHighLevelIntegration
+from integrations.refresh import refresh_integration
+
+BEGAN, WORSE, STILL, ENDED = Notice.BEGAN, Notice.WORSE, Notice.STILL, Notice.ENDED
+
+
+def change(row, **columns):
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(**columns)
+
+
+def refuse(row, now):
+    change(row, status=Status.REFUSED, cause="refused", cause_since=now, failures=1, renew_at=None)
+
+
+def heal(row, now):
+    end = now + timedelta(hours=20)
+    change(row, status=Status.ACTIVE, cause="", cause_since=None, failures=0, expires_at=end)
+
+
+@pytest.fixture
+def channel(make_channel):
+    return make_channel()
+
+
+def test_a_refused_account_is_told_once_with_cause_effect_and_link(
+    world, install_location, clock, channel, told
+):
+    row = install_location()
+    change(row, name="Harbour Dental")
+    world.refuse(row.resource_id)
+    refresh_integration(row.pk, trigger="schedule")
+    clock.ticks(5)
+    assert told() == [("Harbour Dental", BEGAN)]
+    (message,) = mail.outbox
+    assert message.subject == "[WhatReach] Harbour Dental needs reconnect"
+    assert "HighLevel no longer accepts our access to this account." in message.body
+    assert "Nobody gets a token for it until it is reconnected." in message.body
+    assert f"http://localhost/installs/{row.pk}/" in message.body
+
+
+def test_what_was_wrong_before_the_first_look_is_told_too(make_install, clock, channel, told):
+    make_install(
+        name="Old Trouble",
+        status=Status.REFUSED,
+        cause="refused",
+        cause_since=timezone.now() - timedelta(days=9),
+    )
+    clock.tick()
+    assert told() == [("Old Trouble", BEGAN)]
+    assert "9 days" in mail.outbox[0].body
+
+
+def test_the_end_is_told_with_how_long_it_lasted(make_install, clock, channel, told):
+    row = make_install(name="Harbour Dental")
+    refuse(row, clock.now)
+    clock.ticks(3)
+    heal(row, clock.now)
+    clock.ticks(3)
+    assert told() == [("Harbour Dental", BEGAN), ("Harbour Dental", ENDED)]
+    assert mail.outbox[-1].subject == "[WhatReach] Harbour Dental is connected again"
+    assert "It lasted 4 min" in mail.outbox[-1].body
+    assert not Incident.objects.open().exists()
+
+
+def test_an_account_that_was_removed_is_not_told_as_recovered(make_install, clock, channel):
+    row = make_install(name="Harbour Dental")
+    refuse(row, clock.now)
+    clock.tick()
+    change(row, status=Status.UNINSTALLED, cause="uninstalled", renew_at=None)
+    clock.tick()
+    assert mail.outbox[-1].subject == "[WhatReach] Harbour Dental was removed"
+
+
+def test_trouble_that_gets_worse_stays_one_incident_and_is_told_again(
+    make_install, clock, channel, told
+):
+    row = make_install(
+        name="Harbour Dental",
+        expires_in=-timedelta(minutes=1),
+        failures=3,
+        cause="our_request",
+    )
+    clock.tick()
+    refuse(row, clock.now)
+    clock.ticks(2)
+    assert told() == [("Harbour Dental", BEGAN), ("Harbour Dental", WORSE)]
+    assert Incident.objects.get().kind == Kind.NEEDS_RECONNECT
+
+
+def test_an_ended_token_that_the_worker_is_about_to_renew_is_no_incident(
+    make_install, clock, channel, told
+):
+    make_install(expires_in=timedelta(seconds=50))
+    clock.ticks(3)
+    assert told() == []
+    clock.ticks(4)
+    assert [what for _subject, what in told()] == [BEGAN]
+
+
+def outage(make_install, clock, n=4):
+    return [
+        make_install(
+            failures=2,
+            cause="server_error",
+            cause_since=clock.now,
+            tried_at=clock.now,
+            expires_in=-timedelta(seconds=1),
+            client_id="5eed5eed5eed5eed5eed5eed-whatrdmo",
+        )
+        for _ in range(n)
+    ]
+
+
+def test_an_outage_is_one_incident_for_all_accounts(make_install, clock, channel, told):
+    outage(make_install, clock)
+    clock.ticks(3)
+    assert told() == [("HighLevel", BEGAN)]
+    assert mail.outbox[0].subject == "[WhatReach] HighLevel does not answer"
+    assert "4 accounts are affected." in mail.outbox[0].body
+
+
+def test_when_the_outage_is_over_those_left_behind_are_told(make_install, clock, channel, told):
+    left, *others = outage(make_install, clock)
+    clock.tick()
+    for row in others:
+        heal(row, clock.now)
+        change(row, renewed_at=clock.now + timedelta(seconds=1))
+    clock.ticks(2)
+    assert ("HighLevel", ENDED) in told()
+    assert (str(left), BEGAN) in told()
+
+
+def test_one_account_with_one_fault_is_no_outage(make_install, clock, channel, told):
+    make_install(failures=1, cause="no_answer", cause_since=clock.now, tried_at=clock.now)
+    clock.ticks(2)
+    assert told() == []
+
+
+def test_faults_beside_renewals_that_work_are_no_outage(make_install, clock, channel, told):
+    outage(make_install, clock, n=6)
+    change(
+        make_install(client_id="5eed5eed5eed5eed5eed5eed-whatrdmo"),
+        renewed_at=clock.now + timedelta(seconds=5),
+    )
+    clock.tick()
+    assert "HighLevel" not in dict(told())
+
+
+def test_refused_credentials_are_the_operators_incident_alone(make_install, clock, channel, told):
+    for _ in range(3):
+        make_install(
+            failures=1,
+            cause="our_credentials",
+            cause_since=clock.now,
+            expires_in=-timedelta(minutes=1),
+        )
+    clock.tick()
+    assert told() == [("HighLevel", BEGAN)]
+    assert Incident.objects.get().kind == Kind.CREDENTIALS
+
+
+def test_what_flaps_is_told_ever_less_often(make_install, clock, channel, told):
+    row = make_install()
+    for _ in range(8):
+        refuse(row, clock.now)
+        clock.ticks(2)
+        heal(row, clock.now)
+        clock.ticks(2)
+    # Undamped it would be 8 times "began" and 8 times "ended".
+    assert len(told()) <= 5
+    clock.tick()
+    clock.tick(after=timedelta(minutes=70))
+    assert told()[-1][1] == ENDED
+
+
+def test_what_goes_on_is_told_again_each_day(make_install, clock, channel, told):
+    refuse(make_install(), clock.now)
+    for _ in range(3):
+        clock.tick(after=timedelta(hours=24, minutes=1))
+    assert [what for _subject, what in told()] == [BEGAN, STILL, STILL]
+    assert mail.outbox[-1].subject.startswith("[WhatReach] Still: ")
+
+
+def test_nobody_is_reminded_of_what_somebody_looks_after(make_install, clock, channel, told):
+    row = make_install()
+    refuse(row, clock.now)
+    clock.tick()
+    incident = Incident.objects.get()
+    assert incidents.acknowledge(incident, by="sam")
+    assert not incidents.acknowledge(incident, by="vera")
+    clock.tick(after=timedelta(days=2))
+    assert [what for _subject, what in told()] == [BEGAN]
+    heal(row, clock.now)
+    clock.tick()
+    assert [what for _subject, what in told()] == [BEGAN, ENDED]
+
+
+def test_many_at_once_are_one_message(make_install, clock, channel):
+    for n in range(30):
+        refuse(make_install(name=f"Account {n}"), clock.now)
+    clock.tick()
+    (message,) = mail.outbox
+    assert message.subject == "[WhatReach] Incidents: 30 began"
+    assert "… and 10 more" in message.body
+
+
+def test_only_one_looks_at_a_time(db):
+    now = timezone.now()
+    assert incidents.look(now)
+    Turn.objects.update(free_at=now + timedelta(seconds=1))  # as while another one is at it
+    assert not incidents.look(now)
+    assert incidents.look(now + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("n", [1, 40])
+def test_a_look_makes_the_same_queries_whatever_goes_on(
+    make_install, make_channel, clock, django_assert_num_queries, n
+):
+    make_channel()
+    clock.tick()
+    for _ in range(n):
+        refuse(make_install(), clock.now)
+        make_install(expires_in=-timedelta(minutes=1), failures=5, cause="our_request")
+    # turn (2) and its end, heartbeats, overdue, outage, credentials, parked, answers, meter,
+    # endpoints, rhythms, runways, keys, failed channels, transaction (2), ended snoozes, open
+    # incidents, refused, damaged, expired, relapsed, calm, to close, to remind, digests
+    quiet = 27
+    # refused and expired: their incidents, earlier ones, insert; snoozes, announced, channels,
+    # waiting, delivery, notices
+    with django_assert_num_queries(quiet + 12):
+        incidents.look(clock.now)
+    with django_assert_num_queries(quiet):
+        incidents.look(clock.now)
+
+
+def test_more_than_one_look_finds_come_with_the_next(make_install, clock, monkeypatch):
+    monkeypatch.setattr(watch, "MOST", 3)
+    for _ in range(7):
+        refuse(make_install(), clock.now)
+    clock.ticks(3)
+    assert Incident.objects.open().count() == 7

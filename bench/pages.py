@@ -1,0 +1,122 @@
+"""What the dashboard's pages cost as the number of installs grows: server time and queries.
+
+python -m bench.pages [--database-url URL] [--sizes N N N]
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from typing import Any
+
+from bench import due, stage
+from bench.results import Figure, note
+
+GOAL = 2.0
+RUNS = 25
+SIZES = (100, 10_000, 1_000_000)
+PAGES = {
+    "first screen": "/",
+    "its tick": "/live/overview/",
+    "accounts": "/installs/",
+    "needs you": "/installs/?state=needs_you",
+    "sorted by state": "/installs/?sort=state",
+    "by agency": "/installs/?group=agency",
+    "search": "/installs/?q=Sub-account+77",
+    "one account": "",
+}
+
+
+def measure(database_url: str, sizes: list[int]) -> float:
+    """Print what was measured; return the worst growth from the smallest to the largest table."""
+    with stage.staged(database_url):
+        from django.conf import settings
+        from django.core.management import call_command
+        from django.db import connection
+        from django.test import Client
+
+        settings.ALLOWED_HOSTS = ["testserver"]
+        call_command("collectstatic", "--noinput", verbosity=0)
+        print(stage.machine(), flush=True)
+        client: Any = Client()
+        client.force_login(_owner())
+        costs: dict[str, list[float]] = {name: [] for name in PAGES}
+        try:
+            for size in sizes:
+                due._grow_to(size)
+                _tick()
+                print(f"  {size:>9,} installs", flush=True)
+                for name, path in PAGES.items():
+                    ms, queries = _median_ms(client, path or _an_account())
+                    costs[name].append(ms)
+                    print(f"    {name:<15} {ms:8.1f} ms  {queries:3} queries", flush=True)
+        finally:
+            due._empty()
+            connection.close()
+    worst = 0.0
+    for name, took in costs.items():
+        growth = took[-1] / took[0]
+        worst = max(worst, growth)
+        said = f"{name} {took[-1]:.1f} ms", f"{took[0]:.1f} ms"
+        note(Figure("pages", *said, "growth", growth, GOAL))
+        print(f"  {name:<15} growth {growth:.2f}")
+    print(f"  goal {GOAL} {'reached' if worst <= GOAL else 'missed'}")
+    return worst
+
+
+def _owner() -> Any:
+    from access.models import User
+
+    return User.objects.create_superuser("bench", password=None)
+
+
+def _tick() -> None:
+    """The tick keeps the numbers that the first screen shows of many installs."""
+    from django.utils import timezone
+
+    from integrations import snapshots
+    from integrations.models import HealthDay
+
+    HealthDay.objects.all().delete()
+    started = time.perf_counter()
+    snapshots.record(timezone.now())
+    print(f"  the tick's look took {(time.perf_counter() - started) * 1000:.0f} ms")
+
+
+def _an_account() -> str:
+    from integrations.models import GoHighLevelIntegration
+
+    return f"/installs/{GoHighLevelIntegration.objects.values_list('pk', flat=True).first()}/"
+
+
+def _median_ms(client: Any, path: str, *, runs: int = RUNS) -> tuple[float, int]:
+    """Return the time after a first look, in ms, and the first look's queries. Without runs, the
+    first look's own time."""
+    from django.db import connection
+
+    queries = 0
+
+    def count(execute: Any, *arguments: Any) -> Any:
+        nonlocal queries
+        queries += 1
+        return execute(*arguments)
+
+    start = time.perf_counter()
+    with connection.execute_wrapper(count):
+        answer = client.get(path)
+    took = [time.perf_counter() - start]
+    if answer.status_code != 200:
+        raise SystemExit(f"{path} answered {answer.status_code}")
+    for _ in range(runs):
+        start = time.perf_counter()
+        client.get(path)
+        took.append(time.perf_counter() - start)
+    return statistics.median(took[1:] or took) * 1000, queries
+
+
+if __name__ == "__main__":
+    parser = stage.arguments("The cost of pages by the number of installs.")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="Installs, growing.")
+    given = parser.parse_args()
+    sys.exit(0 if measure(given.database_url, given.sizes) <= GOAL else 1)

@@ -1,0 +1,64 @@
+"""Erase a client: its installs with all that hangs on them, every event and alert about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+
+from alerts.models import Delivery, Notice
+from integrations import ending
+from integrations.models import (
+    COMPANY,
+    LOCATION,
+    GoHighLevelIntegration,
+    IntegrationQuerySet,
+)
+from webhooks.models import EventRhythm, GoHighLevelWebhook
+
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Erased:
+    installs: int
+    events: int
+
+
+def events_of(rows: IntegrationQuerySet) -> Any:
+    """The events about these installs: a sub-account's own, an agency's that name no other."""
+    locations = rows.filter(user_type=LOCATION).values("resource_id")
+    agencies = rows.filter(user_type=COMPANY).values("resource_id")
+    return GoHighLevelWebhook.objects.filter(
+        Q(location_id__in=locations) | Q(location_id="", company_id__in=agencies)
+    )
+
+
+def forget(install: GoHighLevelIntegration, record: Callable[[int], object]) -> Erased:
+    """Erase an ended install; an agency's ended sub-accounts with it.
+
+    `record` gets the number of installs, and writes it into the audit trail in the transaction
+    that deletes them. Events go first, a few at a time: after a crash it may be done again.
+    """
+    rows = ending.forgettable(install)
+    ids = list(rows.values_list("pk", flat=True))
+    accounts = list(rows.values_list("resource_id", flat=True))
+    events = _delete_in_batches(events_of(rows))
+    with transaction.atomic():
+        told = Notice.objects.filter(incident__integration__in=ids).values("delivery_id")
+        Delivery.objects.filter(pk__in=told).update(subject="")
+        EventRhythm.objects.filter(account_id__in=accounts).delete()
+        erased = ending.forget(ids)
+        record(erased)
+    return Erased(erased, events)
+
+
+def _delete_in_batches(rows: Any) -> int:
+    deleted = 0
+    while ids := list(rows.order_by().values_list("pk", flat=True)[:_BATCH]):
+        rows.model.objects.filter(pk__in=ids).delete()
+        deleted += len(ids)
+    return deleted

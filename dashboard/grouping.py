@@ -1,0 +1,35 @@
+"""The list of accounts by agency: each agency's title says how its worst account is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Min
+
+from dashboard.sentences import LOOKS, Look
+from dashboard.summary import NEEDS_YOU, PAUSED, RECOVERING, narrowed
+from integrations.health import WORST_FIRST
+from integrations.models import GoHighLevelIntegration
+
+
+def worst_of_agencies(
+    rows: Any, shown: Iterable[GoHighLevelIntegration], now: datetime
+) -> dict[str, Look]:
+    """Return {agency id: look of its worst account}, of the agencies of the accounts shown.
+
+    `rows`: all accounts that the list finds; they and those shown carry `severity`. Of those on
+    other pages only the ones in trouble are read: the index finds them, however many are fine.
+    """
+    worst: dict[str, int] = {}
+    for row in shown:
+        severity: int = row.severity  # type: ignore[attr-defined]
+        worst[row.company_id] = min(severity, worst.get(row.company_id, severity))
+    troubled = narrowed(NEEDS_YOU, now) | narrowed(RECOVERING, now) | narrowed(PAUSED, now)
+    there = rows.filter(troubled, company_id__in=worst).order_by().values("company_id")
+    for company_id, severity in there.annotate(worst=Min("severity")).values_list(
+        "company_id", "worst"
+    ):
+        worst[company_id] = min(severity, worst[company_id])
+    return {company_id: LOOKS[WORST_FIRST[n]] for company_id, n in worst.items()}

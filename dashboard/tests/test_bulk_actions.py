@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django.test import Client
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from access.models import AuditEvent
+from alerts.models import Snooze
+from integrations.health import Status
+from integrations.models import GoHighLevelIntegration, RenewalJob
+
+
+def text_of(answer: Any) -> str:
+    return " ".join(answer.content.decode().split())
+
+
+def test_all_that_match_are_previewed_and_become_a_job(
+    staff_client: Client, make_install: Any
+) -> None:
+    paused = [make_install(status=Status.PAUSED) for _ in range(3)]
+    make_install()
+    query = {"action": "refresh", "all": "1", "query": "state=paused"}
+    html = text_of(staff_client.get("/installs/bulk/", query))
+    assert "Refresh 3 accounts?" in html and "Paused by HighLevel" in html
+    answer = staff_client.post("/installs/bulk/run/", query)
+    job = RenewalJob.objects.get()
+    assert answer["Location"] == f"/jobs/{job.pk}/"
+    assert {item.integration_id for item in job.items.all()} == {row.pk for row in paused}
+    assert OrmQ.objects.get().task["func"] == "integrations.tasks.renew_batch"
+    assert AuditEvent.objects.get().details == {"total": 3}
+
+
+def test_those_that_are_off_are_skipped(staff_client: Client, make_install: Any) -> None:
+    on, off = make_install(), make_install(status=Status.UNINSTALLED)
+    query = {"action": "refresh", "ids": [str(on.pk), str(off.pk)]}
+    html = text_of(staff_client.get("/installs/bulk/", query))
+    assert "Refresh 1 account?" in html and "1 of them is removed or switched off" in html
+    staff_client.post("/installs/bulk/run/", query)
+    assert RenewalJob.objects.get().total == 1
+
+
+def test_many_are_switched_off_and_one_click_takes_it_back(
+    staff_client: Client, make_install: Any
+) -> None:
+    rows = [make_install() for _ in range(2)]
+    make_install(name="Another")
+    choice = {"action": "deactivate", "ids": [str(row.pk) for row in rows]}
+    page = staff_client.post("/installs/bulk/run/", choice, follow=True)
+    assert "2 accounts switched off." in text_of(page) and 'action="/undo/"' in text_of(page)
+    off = GoHighLevelIntegration.objects.filter(status=Status.DEACTIVATED)
+    assert set(off) == set(rows)
+    staff_client.post("/undo/")
+    assert not off.all().exists()
+    actions = AuditEvent.objects.order_by("pk").values_list("action", flat=True)
+    assert list(actions) == ["install.deactivate", "install.reactivate"]
+
+
+def test_alerts_about_many_are_snoozed_and_one_click_takes_it_back(
+    staff_client: Client, make_install: Any
+) -> None:
+    paused = [make_install(status=Status.PAUSED) for _ in range(2)]
+    make_install(name="In order")
+    choice = {"action": "snooze", "all": "1"}
+    html = text_of(staff_client.get("/installs/bulk/", choice))
+    assert "Snooze alerts about 2 accounts?" in html
+    assert "1 of them is in order, or off and will be skipped" in html
+    refused = staff_client.post("/installs/bulk/run/", choice | {"hours": "24"})
+    assert refused.status_code == 400 and "This field is required" in text_of(refused)
+    told = {"hours": "24", "reason": "the client pays on Monday"}
+    page = staff_client.post("/installs/bulk/run/", choice | told, follow=True)
+    assert "No alerts about 2 accounts for a while." in text_of(page)
+    running = Snooze.objects.running(timezone.now())
+    assert {snooze.integration for snooze in running} == set(paused)
+    staff_client.post("/undo/")
+    assert not running.all().exists()
+    actions = AuditEvent.objects.order_by("pk").values_list("action", flat=True)
+    assert list(actions) == ["alert.snooze", "alert.unsnooze"]
+
+
+def test_undo_is_offered_once(staff_client: Client, make_install: Any) -> None:
+    row = make_install()
+    staff_client.post("/installs/bulk/run/", {"action": "deactivate", "ids": [str(row.pk)]})
+    assert b"/undo/" in staff_client.get("/installs/").content
+    assert b"/undo/" not in staff_client.get("/installs/").content
+    staff_client.post("/undo/")
+    page = staff_client.post("/undo/", follow=True)
+    assert b"There is nothing to undo any more." in page.content
+    actions = AuditEvent.objects.order_by("pk").values_list("action", flat=True)
+    assert list(actions) == ["install.deactivate", "install.reactivate"]  # the second undid nothing
+
+
+def test_rubbish_selects_nothing(staff_client: Client, make_install: Any) -> None:
+    make_install()
+    for query in ({}, {"action": "nothing", "all": "1"}, {"action": "refresh", "ids": ["x", "'"]}):
+        page = staff_client.get("/installs/bulk/", query, follow=True)
+        assert b"There is nothing to do for these accounts." in page.content
+    staff_client.post("/installs/bulk/run/", {"action": "nothing", "all": "1"})
+    assert not RenewalJob.objects.exists() and not AuditEvent.objects.exists()
+
+
+def test_refreshing_all_that_match_leads_htmx_to_the_preview(
+    staff_client: Client, make_install: Any
+) -> None:
+    make_install()
+    answer = staff_client.post(
+        "/installs/refresh/", {"all": "1", "query": "q=x"}, headers={"HX-Request": "true"}
+    )
+    assert answer["HX-Redirect"] == "/installs/bulk/?action=refresh&all=1&query=q%3Dx"

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.test import Client
+from django.utils import timezone
+from django_q.models import OrmQ, Task
+from django_q.tasks import async_task
+
+from access.models import AuditEvent, User
+from access.roles import Role
+from integrations import heartbeat
+from sandbox.world import World
+
+
+def page(client: Client, url: str) -> str:
+    answer = client.get(url)
+    assert answer.status_code == 200
+    return " ".join(answer.content.decode().split())
+
+
+def fail(func: str = "integrations.tasks.tick", pk: str = "f1") -> Task:
+    now = timezone.now()
+    return Task.objects.create(
+        id=pk,
+        name=pk,
+        func=func,
+        args=(),
+        kwargs={},
+        started=now,
+        stopped=now,
+        success=False,
+        result='Traceback …\n  File "x"\nOperationalError: database is locked',
+    )
+
+
+def test_the_queue_shows_what_runs_what_waits_and_what_failed(staff_client: Client) -> None:
+    async_task("integrations.tasks.tick")
+    async_task("integrations.tasks.renew_batch", "job-1", ["a", "b"])
+    running = OrmQ.objects.order_by("-id").first()
+    assert running is not None
+    OrmQ.objects.filter(pk=running.pk).update(lock=timezone.now() + timedelta(minutes=5))
+    fail()
+    html = page(staff_client, "/system/")
+    assert 'Renew a batch</strong> <span class="text-secondary">running · job-1, 2 ids' in html
+    assert 'Look for due renewals</strong> <span class="text-secondary">waiting' in html
+    assert "OperationalError: database is locked" in html and "Traceback" not in html
+
+
+def test_it_says_when_each_part_was_last_seen(staff_client: Client) -> None:
+    heartbeat.beat_as_web()
+    heartbeat.beat(heartbeat.WORKER)
+    html = page(staff_client, "/system/")
+    assert "Web server" in html and "worker seen" in html and "web seen" not in html
+
+
+def test_a_failed_task_is_tried_again(staff_client: Client) -> None:
+    fail()
+    staff_client.post("/system/tasks/f1/retry/")
+    assert OrmQ.objects.get().task["func"] == "integrations.tasks.tick"
+    assert not Task.objects.exists()
+    assert AuditEvent.objects.get().action == "queue.retry"
+
+
+def test_only_our_own_tasks_can_be_set_off(staff_client: Client) -> None:
+    fail(func="os.system")
+    staff_client.post("/system/tasks/f1/retry/")
+    assert not OrmQ.objects.exists() and Task.objects.exists()
+    assert AuditEvent.objects.get().outcome == "failed"
+
+
+def test_a_waiting_task_is_cancelled_and_a_running_one_is_not(staff_client: Client) -> None:
+    async_task("integrations.tasks.tick")
+    row = OrmQ.objects.get()
+    OrmQ.objects.update(lock=timezone.now() + timedelta(minutes=5))
+    staff_client.post(f"/system/tasks/{row.pk}/cancel/")
+    assert OrmQ.objects.exists()
+    OrmQ.objects.update(lock=timezone.now() - timedelta(seconds=1))
+    staff_client.post(f"/system/tasks/{row.pk}/cancel/")
+    assert not OrmQ.objects.exists()
+
+
+def test_an_operator_looks_but_does_not_touch(make_person: Callable[..., User]) -> None:
+    fail()
+    client = Client()
+    client.force_login(make_person("kim", Role.OPERATOR))
+    assert "Try again" not in page(client, "/system/")
+    assert client.post("/system/tasks/f1/retry/").status_code == 403
+
+
+def test_setup_ticks_itself_and_says_how_to_mend(
+    staff_client: Client, world: World, settings: Any
+) -> None:
+    settings.DEBUG = True
+    html = page(staff_client, "/setup/")
+    assert "Remove DJANGO_DEBUG from the environment and restart." in html
+    assert "Check again" in html
+    settings.DEBUG = False
+    assert "Debug pages are off." in page(staff_client, "/live/setup/")

@@ -1,0 +1,107 @@
+"""What a page may cost on the first visit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from e2e.furniture import furnish
+from e2e.people import open_account, sign_in
+from e2e.product import Product, manage
+
+# Of a first visit, compressed as sent, headers included.
+MOST_BYTES = 250_000
+# Polls fast, and notes what moves meanwhile and which states are seen.
+WATCH = """() => {
+    window.moved = [];
+    window.seen = new Set();
+    new PerformanceObserver((list) => {
+        for (const { sources } of list.getEntries()) {
+            for (const { node, previousRect: from, currentRect: to } of sources) {
+                const what = node?.outerHTML ?? node?.textContent;
+                moved.push(`${from.x},${from.y} to ${to.x},${to.y}: ${what?.slice(0, 90)}`);
+            }
+        }
+    }).observe({ type: "layout-shift" });
+    setInterval(() => {
+        for (const row of document.querySelectorAll("[data-row]")) seen.add(row.dataset.state);
+        htmx.trigger(document.body, "tick");
+    }, 400);
+}"""
+
+
+@dataclass(frozen=True)
+class Furnished:
+    """`ids`: HighLevel's, by the names of the sub-accounts."""
+
+    paths: dict[str, str]
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def furnished(product: Product, browser: Browser) -> Furnished:
+    page = browser.new_page(base_url=product.url)
+    sign_in(product, page)
+    ids = furnish(product, page).ids
+    open_account(page, "Green Gym")
+    account = page.url.removeprefix(product.url)
+    page.close()
+    return Furnished({"overview": "/", "accounts": "/installs/", "account": account}, ids)
+
+
+@pytest.mark.parametrize("name", ["overview", "accounts", "account"])
+def test_a_first_visit_weighs_no_more_than_its_budget(
+    product: Product, browser: Browser, furnished: Furnished, name: str
+) -> None:
+    context = browser.new_context(base_url=product.url)
+    page = context.new_page()
+    sign_in(product, page)
+    devtools = context.new_cdp_session(page)
+    devtools.send("Network.enable")
+    devtools.send("Network.clearBrowserCache")
+    received: dict[str, float] = {}
+    devtools.on(
+        "Network.loadingFinished",
+        lambda event: received.update({event["requestId"]: event["encodedDataLength"]}),
+    )
+    page.goto(furnished.paths[name], wait_until="networkidle")
+    context.close()
+    weight = sum(received.values())
+    print(f"{name}: {weight / 1000:.0f} kB in {len(received)} answers")
+    assert len(received) > 10
+    assert weight <= MOST_BYTES
+
+
+def test_nothing_moves_while_accounts_change_their_state(
+    product: Product, browser: Browser, furnished: Furnished
+) -> None:
+    # A worker that has just begun is a banner that goes away.
+    a_tick = "from integrations.tasks import scheduled_tick; scheduled_tick()"
+    manage(product.environ, "shell", "-c", a_tick)
+    context = browser.new_context(base_url=product.url)
+    sign_in(product, context.new_page())
+    watched = [
+        _watch(context, furnished.paths[name], width)
+        for name in ("overview", "accounts")
+        for width in (1280, 390)
+    ]
+    product.control("knobs", latency_seconds=1)
+    manage(product.environ, "refresh_ghl_tokens", "--force")
+    product.control("knobs", latency_seconds=0)
+    product.control("uninstall", location_id=furnished.ids["Green Gym"])
+    for page in watched:
+        gym = page.locator("tr.install-row", has_text="Green Gym")
+        expect(gym.locator(".state")).to_have_text("Uninstalled")
+        assert "refreshing" in page.evaluate("[...seen]")
+        assert page.evaluate("moved") == []
+    context.close()
+
+
+def _watch(context: BrowserContext, path: str, width: int) -> Page:
+    page = context.new_page()
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(path)
+    page.evaluate(WATCH)
+    return page

@@ -1,0 +1,63 @@
+"""Every link, form and action works in a browser that runs no script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from e2e.people import install, sign_in
+from e2e.product import Product
+
+STATE = ".account-head .state"
+
+
+@pytest.fixture
+def plain(product: Product, browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(base_url=product.url, java_script_enabled=False)
+    yield page
+    page.close()
+
+
+def test_accounts_and_events_are_looked_after_without_a_script(
+    product: Product, plain: Page
+) -> None:
+    agency = product.control("agencies", name="Plain Agency", locations=["Quiet Shop", "Calm Cafe"])
+    sign_in(product, plain)
+    install(product, plain, agency["id"])
+
+    plain.goto("/installs/")
+    plain.get_by_label("Search by name or any id").fill("Quiet")
+    plain.get_by_role("button", name="Search").click()
+    _reload_until(plain, ".list-count", "1 account found")
+    plain.locator("a.install-name").click()
+    _reload_until(plain, STATE, "Healthy")
+    plain.get_by_role("button", name="Refresh now").click()
+    expect(plain.get_by_role("heading", level=1)).to_have_text("Quiet Shop")
+    _reload_until(plain, STATE, "Healthy")
+
+    plain.goto("/installs/?q=Quiet")
+    plain.get_by_label("Select Quiet Shop").check()
+    plain.get_by_role("button", name="Refresh selected").click()
+    expect(plain.get_by_role("heading", level=1)).to_have_text("Refresh 1 account?")
+    plain.get_by_role("button", name="Refresh 1").click()
+    expect(plain.get_by_role("heading", level=1)).to_contain_text(re.compile("of 1 (done|renewed)"))
+
+    plain.goto("/events/")
+    _reload_until(plain, ".event-row", "INSTALL")
+    plain.locator(".event-row a.install-name").first.click()
+    _reload_until(plain, STATE, "Processed")
+    plain.get_by_role("button", name="Replay").click()
+    expect(plain.locator("#toasts")).to_contain_text("is processed again")
+
+
+def _reload_until(page: Page, selector: str, text: str) -> None:
+    """As a person does whose page does not renew itself."""
+    for _ in range(40):
+        if text in " ".join(page.locator(selector).all_inner_texts()):
+            return
+        page.wait_for_timeout(500)
+        page.reload()
+    expect(page.locator(selector)).to_contain_text(text)

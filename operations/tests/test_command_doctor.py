@@ -1,0 +1,184 @@
+"""doctor: each thing that is not in order is said, with what mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from integrations import heartbeat
+from integrations.models import GoHighLevelIntegration, Heartbeat
+from integrations.refresh import refresh_integration
+from operations import readiness
+from operations.readiness import Verdict
+from webhooks.models import GoHighLevelWebhook
+
+HOST = "whatreach.example.com"
+ANOTHER_KEY = "t1:YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU="
+OK, WARN, RED = Verdict.OK, Verdict.WARN, Verdict.RED
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def in_order(settings: Any, world: Any, install_location: Any, tmp_path: Path) -> Any:
+    """A production set-up with nothing to complain of; return its one account."""
+    row = install_location()
+    settings.GHL_REDIRECT_URI = f"https://{HOST}/app/callback/"
+    settings.GHL_API_BASE_URL = "https://services.leadconnectorhq.com"
+    settings.ALLOWED_HOSTS = [HOST, "testserver"]
+    settings.TRUST_PROXY = True
+    settings.SECRET_KEY = "Vq3bT9xLw0ZrKe7mPs2dYh5jUn8cGa4fXi6oQt1vBy-RkWzEuMlHpDsJgC"
+    settings.BACKUP_FOLDER = str(tmp_path)
+    (tmp_path / "whatreach.sqlite3.gz").write_bytes(b"x")
+    for name in (heartbeat.WORKER, heartbeat.SCHEDULER):
+        heartbeat.beat(name)
+    GoHighLevelIntegration.objects.update(last_used_at=timezone.now())
+    now = timezone.now()
+    GoHighLevelWebhook.objects.create(
+        webhook_id="1", type="INSTALL", body="{}", occurred_at=now, received_at=now
+    )
+    return row
+
+
+def doctor(*options: str) -> tuple[int, str]:
+    out, status = StringIO(), 0
+    try:
+        call_command("doctor", *options, stdout=out)
+    except SystemExit as end:
+        status = int(end.code or 0)
+    return status, out.getvalue()
+
+
+def finding(name: str) -> readiness.Check:
+    return next(check for check in readiness.each() if check.name == name)
+
+
+def test_all_is_green_where_all_is_in_order(in_order):
+    status, output = doctor()
+    assert status == 0
+    assert output.splitlines()[-1] == f"ok {len(readiness.CHECKS)}, warn 0, red 0"
+
+
+def test_json_is_one_object_with_every_check(in_order):
+    status, output = doctor("--json")
+    answer = json.loads(output)
+    assert (status, answer["ready"], answer["red"]) == (0, True, 0)
+    assert [check["name"] for check in answer["checks"]] == list(readiness.CHECKS)
+
+
+def test_a_red_check_ends_with_1_and_names_its_fix(in_order):
+    Heartbeat.objects.all().delete()
+    status, output = doctor()
+    assert status == 1
+    assert "RED  Worker alive: The worker has never shown itself." in output
+    assert "→ Start it: python manage.py qcluster" in output
+
+
+def test_a_warning_alone_does_not_fail(in_order):
+    GoHighLevelWebhook.objects.all().delete()
+    status, output = doctor()
+    assert status == 0
+    assert "warn Signed event received" in output
+
+
+def test_offline_asks_nobody(in_order, world):
+    before = len(world.calls())
+    doctor("--offline")
+    assert len(world.calls()) == before
+
+
+def test_every_finding_that_is_not_green_has_a_fix(settings):
+    settings.GHL_CLIENT_ID = settings.GHL_REDIRECT_URI = settings.TOKEN_ENCRYPTION_KEYS = ""
+    for check in readiness.each(ask_highlevel=False):
+        assert bool(check.fix) == (check.verdict is not OK), check
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "verdict", "word"),
+    [
+        ("keys", {"TOKEN_ENCRYPTION_KEYS": "k1:c2hvcnQ="}, RED, "weak"),
+        ("keys", {"SECRET_KEY": "short"}, RED, "DJANGO_SECRET_KEY"),
+        ("debug", {"DEBUG": True}, RED, "DJANGO_DEBUG"),
+        ("address", {"GHL_REDIRECT_URI": ""}, RED, "not set"),
+        ("address", {"GHL_REDIRECT_URI": f"https://{HOST}/cb"}, RED, "/cb"),
+        ("address", {"GHL_REDIRECT_URI": "https://other.test/app/callback/"}, RED, "other.test"),
+        ("address", {"GHL_REDIRECT_URI": f"http://{HOST}/app/callback/"}, RED, "without"),
+        ("address", {"TRUST_PROXY": False}, WARN, "proxy"),
+        ("app", {"GHL_CLIENT_SECRET": ""}, RED, "GHL_CLIENT_SECRET"),
+        ("credentials", {"GHL_CLIENT_SECRET": "another-secret"}, RED, "does not accept"),
+        ("highlevel", {"GHL_API_BASE_URL": "https://evil.example.com"}, RED, "evil.example.com"),
+        ("highlevel", {"GHL_API_BASE_URL": "http://127.0.0.1:8801"}, WARN, "sandbox"),
+        ("tokens", {"TOKEN_ENCRYPTION_KEYS": ANOTHER_KEY}, RED, "cannot be read"),
+        ("backup", {"BACKUP_FOLDER": ""}, WARN, "does not know"),
+        (
+            "static_files",
+            {"STORAGES": {"staticfiles": {"BACKEND": "x.CompressedManifestStaticFilesStorage"}}},
+            RED,
+            "not collected",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_found(in_order, settings, tmp_path, name, changes, verdict, word):
+    settings.STATIC_ROOT = tmp_path
+    for setting, value in changes.items():
+        setattr(settings, setting, value)
+    found = finding(name)
+    assert found.verdict is verdict
+    assert word in found.sentence
+    assert found.fix
+
+
+def test_a_silent_highlevel_is_no_verdict(in_order, world):
+    world.fault("reset", route="/oauth/token")
+    found = finding("credentials")
+    assert (found.verdict, "no verdict" in found.sentence) == (WARN, True)
+
+
+def test_an_old_backup_is_red(in_order, tmp_path):
+    old = (timezone.now() - timedelta(days=3)).timestamp()
+    os.utime(tmp_path / "whatreach.sqlite3.gz", (old, old))
+    assert finding("backup").sentence == "The newest backup is 3 days old."
+    assert finding("backup").verdict is RED
+
+
+def test_an_empty_backup_folder_is_red(in_order, tmp_path):
+    (tmp_path / "whatreach.sqlite3.gz").unlink()
+    assert finding("backup").verdict is RED
+
+
+def test_a_worker_that_was_away_for_long_may_be_a_restored_backup(in_order):
+    Heartbeat.objects.update(at=timezone.now() - timedelta(days=2))
+    found = finding("worker")
+    assert found.verdict is RED
+    assert "2 days ago" in found.sentence
+    assert "restored backup" in found.sentence
+
+
+def test_overdue_renewals_are_a_warning(in_order):
+    GoHighLevelIntegration.objects.update(renew_at=timezone.now() - timedelta(hours=1))
+    assert finding("renewals").verdict is WARN
+
+
+def test_after_a_renewal_nothing_is_overdue(in_order):
+    GoHighLevelIntegration.objects.update(renew_at=timezone.now() - timedelta(hours=1))
+    refresh_integration(in_order.pk, trigger="test")
+    assert finding("renewals").verdict is OK
+
+
+def test_the_clocks_of_this_test_agree(in_order):
+    assert finding("clock").verdict is OK
+
+
+def test_a_clock_that_is_wrong_is_found(in_order, time_machine):
+    time_machine.move_to(timezone.now() + timedelta(seconds=30))
+    assert finding("clock").verdict is WARN
+    time_machine.move_to(timezone.now() + timedelta(minutes=5))
+    assert finding("clock").verdict is RED

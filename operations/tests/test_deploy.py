@@ -1,0 +1,205 @@
+"""The files of deploy/, judged by the tools that will read them.
+
+A tool that is not on this machine skips its test and says which package has it; in CI, where all
+of them are installed, that is a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from django.conf import settings
+from django.test import Client
+
+ROOT = Path(settings.BASE_DIR)
+DEPLOY = ROOT / "deploy"
+
+
+def tool(name: str, package: str) -> str:
+    """Return where the tool is."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if found is None:
+        missing = f"{name} is missing: apt-get install {package}"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+def run(*command: str, cwd: Path = ROOT) -> str:
+    """Return what it printed; it must succeed."""
+    done = subprocess.run(
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+# --- systemd ---
+
+
+def test_systemd_accepts_the_units(tmp_path):
+    analyze = tool("systemd-analyze", "systemd")
+    units = []
+    for unit in sorted((DEPLOY / "systemd").iterdir()):
+        # On this machine the project lies elsewhere, and systemd looks for the programs.
+        text = unit.read_text().replace("/srv/whatreach", str(ROOT))
+        copy = tmp_path / unit.name
+        copy.write_text(
+            re.sub(r"^ExecStart=\S+\.venv/bin/\w+", "ExecStart=/bin/true", text, flags=re.M)
+        )
+        units.append(str(copy))
+    assert len(units) == 6
+    assert run(analyze, "verify", *units) == ""
+
+
+def test_the_worker_is_stopped_by_its_first_process_alone():
+    unit = (DEPLOY / "systemd" / "whatreach-worker.service").read_text()
+    for line in ("KillMode=mixed", "Restart=always", "TimeoutStopSec=150"):
+        assert line in unit.splitlines()
+
+
+# --- TLS proxies ---
+
+
+def make_certificate(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "whatreach.example.com")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "fullchain.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
+def test_nginx_accepts_its_example(tmp_path):
+    nginx = tool("nginx", "nginx-light")
+    make_certificate(tmp_path)
+    example = (DEPLOY / "nginx.conf").read_text()
+    example = example.replace("/etc/ssl/whatreach", str(tmp_path))
+    example = example.replace("/var/log/nginx", str(tmp_path))
+    (tmp_path / "site.conf").write_text(example)
+    around = f"pid {tmp_path}/pid; error_log stderr; events {{}} http {{ include site.conf; }}"
+    (tmp_path / "nginx.conf").write_text(around)
+    output = run(nginx, "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"))
+    assert "test is successful" in output
+    assert "[warn]" not in output
+
+
+def test_caddy_accepts_its_example():
+    caddy = tool("caddy", "caddy")
+    output = run(caddy, "validate", "--config", str(DEPLOY / "Caddyfile"), "--adapter", "caddyfile")
+    assert "Valid configuration" in output
+
+
+def test_both_proxies_keep_the_metrics_inside():
+    assert "location = /metrics" in (DEPLOY / "nginx.conf").read_text()
+    assert "respond /metrics 404" in (DEPLOY / "Caddyfile").read_text()
+
+
+# --- Prometheus and Grafana ---
+
+
+def metric_names(expression: str) -> set[str]:
+    names = set(re.findall(r"\bwhatreach_\w+", expression))
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in names}
+
+
+def expressions() -> list[str]:
+    dashboard = json.loads((DEPLOY / "grafana" / "whatreach.json").read_text())
+    return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+def test_promtool_accepts_the_alert_rules_and_they_fire_as_they_should():
+    promtool = tool("promtool", "prometheus")
+    folder = DEPLOY / "prometheus"
+    run(promtool, "check", "rules", "whatreach.rules.yml", cwd=folder)
+    run(promtool, "test", "rules", "whatreach.test.yml", cwd=folder)
+
+
+def test_promtool_accepts_every_query_of_the_dashboard(tmp_path):
+    promtool = tool("promtool", "prometheus")
+    rules = [{"record": f"panel{n}", "expr": expr} for n, expr in enumerate(expressions())]
+    # JSON is YAML too.
+    (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "x", "rules": rules}]}))
+    run(promtool, "check", "rules", str(tmp_path / "rules.yml"))
+
+
+@pytest.mark.django_db
+def test_promtool_accepts_what_metrics_shows(settings, install_location, tmp_path):
+    promtool = tool("promtool", "prometheus")
+    install_location()
+    settings.METRICS_TOKEN = "key"
+    text = Client(headers={"Authorization": "Bearer key"}).get("/metrics").content
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.django_db
+def test_dashboard_and_alerts_name_only_metrics_that_there_are(
+    settings, make_install, client, tmp_path
+):
+    from integrations import heartbeat
+    from integrations.models import RefreshAttempt
+    from operations import renewal_counts
+    from operations.tests.test_metrics import make_attempt
+
+    heartbeat.beat(heartbeat.WORKER)
+    renewal_counts.read()
+    make_attempt(make_install(), outcome=RefreshAttempt.RENEWED)
+    client.get("/")
+    settings.METRICS_TOKEN = "key"
+    shown = Client(headers={"Authorization": "Bearer key"}).get("/metrics").content.decode()
+    known = metric_names(shown)
+    rules = (DEPLOY / "prometheus" / "whatreach.rules.yml").read_text()
+    for text in (rules, *expressions()):
+        assert metric_names(text) - known == set()
+
+
+# --- The rest ---
+
+
+@pytest.mark.parametrize("script", ["backup.sh", "restore.sh"])
+def test_the_scripts_are_good_shell_and_may_be_run(script):
+    run("sh", "-n", str(DEPLOY / script))
+    assert os.access(DEPLOY / script, os.X_OK)
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml"])
+def test_what_is_not_built_here_says_so(name):
+    assert "Not built here" in (DEPLOY / name).read_text().splitlines()[0]
+
+
+def test_each_program_is_started_the_same_way_everywhere():
+    files = [ROOT / "Procfile", *(DEPLOY / "systemd").glob("whatreach-w[eo]*.service")]
+    files += [DEPLOY / "Dockerfile", DEPLOY / "compose.yaml"]
+    text = "\n".join(file.read_text() for file in files).replace('", "', " ")
+    assert text.count("gunicorn config.wsgi -c gunicorn.conf.py") == 3
+    assert text.count("manage.py qcluster") == 3

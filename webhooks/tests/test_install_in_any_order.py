@@ -1,0 +1,185 @@
+"""Whatever happens to an install, and in whatever order we hear of it: the end is the same as at
+HighLevel. Hypothesis makes up the stories."""
+
+from __future__ import annotations
+
+from collections import deque
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from django.db import transaction
+from django.test import Client
+from django.utils import timezone
+from django.utils.module_loading import import_string
+from django_q.models import OrmQ
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conftest import REDIRECT_URI
+from integrations import highlevel
+from integrations.health import State
+from integrations.models import GoHighLevelIntegration
+from integrations.tasks import tick
+from sandbox.transport import SandboxAdapter
+from sandbox.world import World
+from webhooks import bell, processing
+from webhooks.tests.conftest import WEBHOOK, as_request
+
+pytestmark = pytest.mark.django_db
+BEGIN = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
+LOCATIONS = 2
+which = st.integers(0, LOCATIONS - 1)
+place = st.integers(0, 9)
+
+# What happens at HighLevel, and what reaches us of it.
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("agency_allows"), st.lists(which, max_size=LOCATIONS)),
+        st.tuples(st.just("client_allows"), which),
+        st.tuples(st.just("client_removes"), which),
+        st.tuples(st.just("agency_removes"), st.none()),
+        st.tuples(st.just("an_event_comes"), place),
+        st.tuples(st.just("an_event_comes_twice"), place),
+        st.tuples(st.just("a_browser_comes_back"), place),
+        st.tuples(st.just("the_worker_works"), st.none()),
+    ),
+    min_size=2,
+    max_size=14,
+)
+# Seconds between two steps: people are slow, and sometimes quick.
+pauses = st.sampled_from([2, 60, 1200])
+
+
+class Story:
+    """One HighLevel, one agency, and what is still on its way to us."""
+
+    def __init__(self, world: World, clock: time_machine.Traveller) -> None:
+        self.world, self.clock = world, clock
+        self.client = Client()
+        self.agency = world.create_agency("Northwind", locations=LOCATIONS)
+        self.locations = [location.id for location in world.locations(self.agency.id)]
+        self.events: deque[tuple[bytes, dict[str, str]]] = deque()
+        self.codes: deque[str] = deque()
+
+    def agency_allows(self, chosen: list[int]) -> None:
+        ids = sorted({self.locations[n] for n in chosen}) or None
+        self._allowed(self.world.install(self.agency.id, ids, redirect_uri=REDIRECT_URI))
+
+    def client_allows(self, n: int) -> None:
+        ids = [self.locations[n]]
+        code = self.world.install(self.agency.id, ids, bulk=False, redirect_uri=REDIRECT_URI)
+        self._allowed(code)
+
+    def client_removes(self, n: int) -> None:
+        if self.is_installed(self.locations[n]):
+            self.world.uninstall(self.locations[n])
+            self._collect()
+
+    def agency_removes(self, _: None) -> None:
+        if self.is_installed(""):
+            self.world.uninstall(self.agency.id)
+            self._collect()
+
+    def an_event_comes(self, n: int) -> None:
+        if self.events:
+            self._post(self._take(self.events, n))
+
+    def an_event_comes_twice(self, n: int) -> None:
+        if self.events:
+            event = self._take(self.events, n)
+            self._post(event)
+            self._post(event)
+
+    def a_browser_comes_back(self, n: int) -> None:
+        """With a code that is still good, or that an uninstall has made void since."""
+        if self.codes:
+            answer = self.client.get("/app/callback/", {"code": self._take(self.codes, n)})
+            assert answer.status_code in (302, 400)
+
+    def the_worker_works(self, _: None = None) -> None:
+        while entry := OrmQ.objects.order_by("pk").first():
+            task = entry.task
+            entry.delete()
+            import_string(task["func"])(*task["args"], **task["kwargs"])
+
+    def all_the_rest_comes(self, n: int) -> None:
+        while self.events or self.codes:
+            self.an_event_comes(n)
+            self.a_browser_comes_back(n)
+            self.clock.shift(1)
+        for _ in range(4):  # also what waits for another try
+            self.the_worker_works()
+            self.clock.shift(timedelta(minutes=61))
+            tick()
+        self.the_worker_works()
+
+    def is_installed(self, location_id: str) -> bool:
+        return self.world.people.install(self.agency.id, location_id) is not None
+
+    def _allowed(self, code: str) -> None:
+        self.codes.append(code)
+        self._collect()
+
+    def _collect(self) -> None:
+        def take(_url: str, body: bytes, headers: dict[str, str]) -> int:
+            self.events.append((body, headers))
+            return 200
+
+        self.world.deliver(take)
+
+    def _take(self, things: deque, n: int):
+        things.rotate(-(n % len(things)))
+        return things.popleft()
+
+    def _post(self, event: tuple[bytes, dict[str, str]]) -> None:
+        body, headers = event
+        assert self.client.post(WEBHOOK, body, **as_request(headers)).status_code == 200
+
+
+@pytest.fixture
+def tell(monkeypatch, settings):
+    """Run a story in a fresh world; return it."""
+    monkeypatch.setattr(bell, "EVERY_S", 0)
+    monkeypatch.setattr(processing, "LOOK_AT_MOST_S", 0)
+
+    def tell(story_steps, pause, last):
+        world = World(":memory:")
+        world.set_knobs(code_life_seconds=10**6)
+        settings.GHL_WEBHOOK_PUBLIC_KEYS = [world.signer.ed25519_public_key()]
+        session = highlevel.make_session()
+        session.mount("https://", SandboxAdapter(world))
+        monkeypatch.setattr(highlevel, "SESSION", session)
+        with time_machine.travel(BEGIN, tick=False) as clock:
+            story = Story(world, clock)
+            for name, argument in story_steps:
+                getattr(story, name)(argument)
+                clock.shift(pause)
+            story.all_the_rest_comes(last)
+            return story, timezone.now()
+
+    return tell
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps, pauses, place)
+def test_the_end_is_as_at_highlevel_whatever_comes_first(tell, steps, pause, last):
+    with transaction.atomic():
+        story, now = tell(steps, pause, last)
+        check(story, now)
+        transaction.set_rollback(True)
+
+
+def check(story: Story, now: datetime) -> None:
+    here = {row.resource_id: row.state(now) for row in GoHighLevelIntegration.objects.all()}
+    for account, location_id in [(story.agency.id, ""), *((id, id) for id in story.locations)]:
+        if story.is_installed(location_id):
+            assert here[account] is State.HEALTHY, (account, here)
+        else:
+            assert here.get(account, State.UNINSTALLED) is State.UNINSTALLED, (account, here)
+    assert story.world.max_uses() <= 1
+    story.world.close()

@@ -1,0 +1,89 @@
+"""An UNINSTALL that is processed while an INSTALL of the same account is not committed yet."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from integrations.health import Status
+from integrations.models import GoHighLevelIntegration
+from webhooks.models import GoHighLevelWebhook
+from webhooks.processing import process_event
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(connection.vendor == "sqlite", reason="there one writes at a time"),
+]
+WAIT_S = 20
+
+
+def store(kind: str, **fields: str) -> GoHighLevelWebhook:
+    now = timezone.now()
+    return GoHighLevelWebhook.objects.create(
+        webhook_id=kind,
+        type=kind,
+        body="{}",
+        occurred_at=now,
+        received_at=now,
+        process_at=now,
+        **fields,
+    )
+
+
+def process_in_thread(
+    event: GoHighLevelWebhook, wrapper: Callable[..., Any] = lambda execute, *args: execute(*args)
+) -> threading.Thread:
+    """On a connection of its own, with `wrapper` around each of its statements."""
+
+    def run() -> None:
+        try:
+            with connection.execute_wrapper(wrapper):
+                process_event(event.pk)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("ended_before", [False, True])
+@pytest.mark.parametrize("ends", ["the sub-account", "its agency"])
+def test_the_install_ends_all_the_same(ends: str, ended_before: bool, make_install: Any) -> None:
+    if ended_before:
+        last_week = timezone.now() - timedelta(days=7)
+        make_install(
+            resource_id="loc-1",
+            company_id="comp-1",
+            status=Status.UNINSTALLED,
+            cause="uninstalled",
+            cause_since=last_week,
+            installed_at=last_week,
+        )
+    install = store("INSTALL", company_id="comp-1", location_id="loc-1")
+    about_to_commit, may_commit = threading.Event(), threading.Event()
+
+    def pause_at_the_end(execute: Any, sql: str, *args: Any) -> Any:
+        if sql.startswith("UPDATE") and "processed_at" in sql:
+            about_to_commit.set()
+            assert may_commit.wait(WAIT_S)
+        return execute(sql, *args)
+
+    first = process_in_thread(install, pause_at_the_end)
+    assert about_to_commit.wait(WAIT_S)
+    location = "loc-1" if ends == "the sub-account" else ""
+    second = process_in_thread(store("UNINSTALL", company_id="comp-1", location_id=location))
+    # PostgreSQL shows it no install and lets it end; MariaDB makes it wait for the first one.
+    second.join(1)
+    may_commit.set()
+    first.join(WAIT_S)
+    second.join(WAIT_S)
+    row = GoHighLevelIntegration.objects.get(resource_id="loc-1")
+    assert row.status == Status.UNINSTALLED
+    assert set(GoHighLevelWebhook.objects.values_list("status", flat=True)) == {"processed"}
