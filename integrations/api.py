@@ -40,11 +40,14 @@ Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class ObjectParser(Parser):
-    """Bodies are JSON objects; a form without JSON (curl -X POST -d '') is an empty one."""
+    """Bodies are JSON objects, also those that come as a form, as curl -d sends them."""
 
     def parse_body(self, request: HttpRequest) -> Any:
         if request.content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
-            return {}
+            if not request.FILES and request.POST.keys() <= {"csrfmiddlewaretoken"}:
+                return {}
+            if request.content_type == "multipart/form-data":
+                raise HttpError(400, "The body must be a JSON object, not a form.")
         body: Any = super().parse_body(request)
         if body is None:
             return {}

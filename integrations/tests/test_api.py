@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import uuid
 from datetime import timedelta
 
@@ -486,6 +487,9 @@ def test_refresh_of_an_uninstalled_one_is_gone(api, make_install):
     assert_error(api().post(f"/app/refresh/{row.pk}/"), 410, "uninstalled")
 
 
+FORM = "application/x-www-form-urlencoded"
+
+
 def post_json(client, body):
     return client.post("/app/bulk-refresh/", body, content_type="application/json")
 
@@ -503,6 +507,26 @@ def test_bulk_refresh_renews_the_chosen_ones(api, world, install_location):
     chosen, _other = install_location(), install_location()
     told = post_json(api(), {"ids": [str(chosen.pk), str(NOBODY)]}).json()
     assert told["refreshed_count"] == 1
+
+
+def test_bulk_refresh_takes_json_that_comes_as_a_form(api, world, install_location):
+    """curl -d '{…}' without a header says that it is a form."""
+    chosen, other = install_location(), install_location()
+    end_in(other, timedelta(minutes=10))
+    body = json.dumps({"ids": [str(chosen.pk)]})
+    told = api().post("/app/bulk-refresh/", body, content_type=FORM).json()
+    assert told["refreshed_count"] == 1
+    chosen.refresh_from_db()
+    assert chosen.generation == 2
+
+
+@pytest.mark.parametrize(
+    "form", [{"data": "force=true", "content_type": FORM}, {"data": {"force": "true"}}]
+)
+def test_bulk_refresh_refuses_a_form(api, make_install, form):
+    make_install()
+    assert_error(api().post("/app/bulk-refresh/", **form), 400, "invalid_input")
+    assert not RenewalJob.objects.exists()
 
 
 def test_bulk_refresh_by_force_renews_all_and_counts_failures(api, world, install_location):

@@ -323,6 +323,13 @@ def test_the_command_says_by_its_exit_status_that_an_agency_could_not_be_compare
     assert not Comparison.objects.filter(ended_at=None).exists()
 
 
+def test_the_command_says_in_words_why_an_agency_could_not_be_compared(world, agency, capsys):
+    world.fault("500", route=LIST, times=99)
+    with pytest.raises(SystemExit):
+        call_command("reconcile_installs")
+    assert "HighLevel answered with a fault of its own. (server_error)" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [("--agency", "nobody"), ("--dry-run", "--end-missing")])
 def test_bad_usage_of_the_command_has_exit_status_two(arguments):
     with pytest.raises(CommandError) as refused:

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from integrations import reconcile
+from integrations.causes import CAUSES
 from integrations.crypto import DecryptError
 from integrations.health import Status
 from integrations.highlevel import HighLevelError
@@ -103,7 +104,7 @@ class Command(BaseCommand):
         for one in found:
             self.stdout.write(f"{one['name']} ({one['agency']})")
             if one["cause"] and "same" not in one:
-                self.stdout.write(f"  could not be compared: {one['cause']}")
+                self.stdout.write(f"  could not be compared: {_words(one['cause'])}")
                 continue
             for name in ("missing_here", "missing_there"):
                 self._list(name.replace("_", " "), one[name])
@@ -113,8 +114,12 @@ class Command(BaseCommand):
             if "ended" in one:
                 self.stdout.write(f"  marked as uninstalled {one['ended']}")
             if one["cause"]:
-                self.stdout.write(f"  stopped: {one['cause']}")
+                self.stdout.write(f"  stopped: {_words(one['cause'])}")
 
     def _list(self, what: str, ids: list[str]) -> None:
         more = " …" if len(ids) > MOST_SHOWN else ""
         self.stdout.write(f"  {what} {len(ids)}: {' '.join(ids[:MOST_SHOWN])}{more}")
+
+
+def _words(cause: str) -> str:
+    return f"{CAUSES[cause].sentence} ({cause})"
