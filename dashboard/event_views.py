@@ -17,6 +17,7 @@ from access.audit import record
 from access.roles import Permission
 from dashboard import event_body, event_figures, events
 from dashboard.htmx import HtmxRequest, panel, staff_page, wants_partial
+from integrations.deadlocks import despite_deadlocks
 from webhooks import meter, processing
 from webhooks.models import GoHighLevelWebhook
 
@@ -58,9 +59,13 @@ def live_event_figures(request: HtmxRequest) -> HttpResponse:
 @staff_page(Permission.OPERATE, audit="event.replay")
 def event_replay(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
     event = _event(request, pk)
-    with transaction.atomic():
-        processing.request_replay(GoHighLevelWebhook.objects.filter(pk=pk))
-        record(request, "event.replay", target=event, type=event.type)
+
+    def replay() -> None:
+        with transaction.atomic():
+            processing.request_replay(GoHighLevelWebhook.objects.filter(pk=pk))
+            record(request, "event.replay", target=event, type=event.type)
+
+    despite_deadlocks(replay)
     messages.info(request, f"{event.type or 'The event'} is processed again.")
     return redirect("dashboard:event-detail", pk=pk)
 
@@ -90,9 +95,14 @@ def event_bulk(request: HtmxRequest) -> HttpResponse:
 @staff_page(Permission.OPERATE, audit="event.bulk_replay")
 def event_bulk_run(request: HtmxRequest) -> HttpResponse:
     chosen = events.read_selection(request.user, request.POST, timezone.now())
-    with transaction.atomic():
-        asked = processing.request_replay(chosen.events)
-        record(request, "event.bulk_replay", events=asked, query=request.POST.get("query", ""))
+
+    def replay() -> int:
+        with transaction.atomic():
+            asked = processing.request_replay(chosen.events)
+            record(request, "event.bulk_replay", events=asked, query=request.POST.get("query", ""))
+        return asked
+
+    asked = despite_deadlocks(replay)
     word = "event is" if asked == 1 else "events are"
     messages.info(request, f"{asked} {word} processed again.")
     return redirect("dashboard:event-list")

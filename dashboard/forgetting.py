@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from alerts.models import Delivery, Notice
 from integrations import ending
+from integrations.deadlocks import despite_deadlocks
 from integrations.models import (
     COMPANY,
     LOCATION,
@@ -47,18 +48,22 @@ def forget(install: GoHighLevelIntegration, record: Callable[[int], object]) -> 
     ids = list(rows.values_list("pk", flat=True))
     accounts = list(rows.values_list("resource_id", flat=True))
     events = _delete_in_batches(events_of(rows))
-    with transaction.atomic():
-        told = Notice.objects.filter(incident__integration__in=ids).values("delivery_id")
-        Delivery.objects.filter(pk__in=told).update(subject="")
-        EventRhythm.objects.filter(account_id__in=accounts).delete()
-        erased = ending.forget(ids)
-        record(erased)
-    return Erased(erased, events)
+
+    def erase() -> int:
+        with transaction.atomic():
+            told = Notice.objects.filter(incident__integration__in=ids).values("delivery_id")
+            Delivery.objects.filter(pk__in=told).update(subject="")
+            EventRhythm.objects.filter(account_id__in=accounts).delete()
+            erased = ending.forget(ids)
+            record(erased)
+        return erased
+
+    return Erased(despite_deadlocks(erase), events)
 
 
 def _delete_in_batches(rows: Any) -> int:
     deleted = 0
     while ids := list(rows.order_by().values_list("pk", flat=True)[:_BATCH]):
-        rows.model.objects.filter(pk__in=ids).delete()
+        despite_deadlocks(rows.model.objects.filter(pk__in=ids).delete)
         deleted += len(ids)
     return deleted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -18,6 +19,7 @@ from alerts import incidents
 from alerts.models import Snooze
 from dashboard.htmx import HtmxRequest, installs_of
 from integrations import ending
+from integrations.deadlocks import despite_deadlocks
 
 _SESSION_KEY = "undo"
 
@@ -29,7 +31,7 @@ class Offer:
 
 def _reactivate(request: HtmxRequest, ids: list[str]) -> str:
     rows = installs_of(request).filter(pk__in=ids)
-    n = ending.reactivate(rows, caller=request.user.get_username())
+    n = despite_deadlocks(partial(ending.reactivate, rows, caller=request.user.get_username()))
     record(request, "install.reactivate", count=n, ids=ids)
     return f"{n} switched on again." if n != 1 else "Switched on again."
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain, islice
 from threading import Lock
 from typing import TypeVar
@@ -26,6 +27,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from integrations import journal, outage
+from integrations.deadlocks import despite_deadlocks
 from integrations.models import (
     GoHighLevelIntegration,
     RefreshAttempt,
@@ -230,12 +232,18 @@ class _Results:
             ended, self._ended, self._count = self._ended, {}, 0
             renewed, self._renewed = self._renewed, []
             self._written_at = time.monotonic()
-        # One that was cancelled while it was being renewed is renewed. What another run of the
-        # batch wrote stays.
-        unwritten = (RenewalJobItem.PENDING, RenewalJobItem.CANCELLED)
-        with transaction.atomic():
-            journal.save_renewed(renewed)
-            for (outcome, cause), pks in ended.items():
-                RenewalJobItem.objects.filter(pk__in=pks, outcome__in=unwritten).update(
-                    outcome=outcome, cause=cause, ended_at=timezone.now()
-                )
+        despite_deadlocks(partial(_write_results, ended, renewed))
+
+
+def _write_results(
+    ended: Mapping[tuple[str, str], list[int]], renewed: list[RefreshAttempt]
+) -> None:
+    # One that was cancelled while it was being renewed is renewed. What another run of the
+    # batch wrote stays.
+    unwritten = (RenewalJobItem.PENDING, RenewalJobItem.CANCELLED)
+    with transaction.atomic():
+        journal.save_renewed(renewed)
+        for (outcome, cause), pks in ended.items():
+            RenewalJobItem.objects.filter(pk__in=pks, outcome__in=unwritten).update(
+                outcome=outcome, cause=cause, ended_at=timezone.now()
+            )

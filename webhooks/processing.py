@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import Error as DatabaseFault
@@ -16,6 +17,7 @@ from django.db.models import F, Min
 from django.utils import timezone
 
 from config.logs import Redactor
+from integrations.deadlocks import despite_deadlocks
 from webhooks import bell, endpoints, rhythm
 from webhooks.handlers import HANDLERS, EventType
 from webhooks.models import Backlog, EventAttempt, GoHighLevelWebhook
@@ -56,7 +58,7 @@ def _process(event: GoHighLevelWebhook) -> str:
         return _end(event, GoHighLevelWebhook.IGNORED, NO_HANDLER)
     began = time.monotonic()
     try:
-        return _handle(kind, event, began)
+        return despite_deadlocks(partial(_handle, kind, event, began))
     except TurnLost:
         raise
     except Exception as error:
@@ -65,12 +67,8 @@ def _process(event: GoHighLevelWebhook) -> str:
 
 
 def _handle(kind: EventType, event: GoHighLevelWebhook, began: float) -> str:
-    try:
-        with transaction.atomic():
-            return _end(event, GoHighLevelWebhook.PROCESSED, kind.handle(event), began)
-    except OperationalError:  # a deadlock, as a rule: databases ask to try that again at once
-        with transaction.atomic():
-            return _end(event, GoHighLevelWebhook.PROCESSED, kind.handle(event), began)
+    with transaction.atomic():
+        return _end(event, GoHighLevelWebhook.PROCESSED, kind.handle(event), began)
 
 
 def sweep(look_for_s: float = 0) -> int:
@@ -140,15 +138,19 @@ def _without_the_meaningless(events: Sequence[GoHighLevelWebhook]) -> list[GoHig
     """End those that no handler asks for, most of all events, in one go; return the others."""
     ids = [event.pk for event in events if event.type not in HANDLERS]
     if ids:
-        now = timezone.now()
-        GoHighLevelWebhook.objects.filter(pk__in=ids, status=GoHighLevelWebhook.PENDING).update(
+        meaningless = GoHighLevelWebhook.objects.filter(
+            pk__in=ids, status=GoHighLevelWebhook.PENDING
+        )
+        end = partial(
+            meaningless.update,
             status=GoHighLevelWebhook.IGNORED,
             result=NO_HANDLER,
             attempts=F("attempts") + 1,
             process_at=None,
-            processed_at=now,
+            processed_at=timezone.now(),
             took_ms=0,
         )
+        despite_deadlocks(end)
     return [event for event in events if event.type in HANDLERS]
 
 
@@ -191,7 +193,8 @@ def request_replay(events: models.QuerySet[GoHighLevelWebhook]) -> int:
 
 
 def _as_if_new(events: models.QuerySet[GoHighLevelWebhook]) -> int:
-    return events.update(
+    write = partial(
+        events.update,
         status=GoHighLevelWebhook.PENDING,
         attempts=0,
         process_at=timezone.now(),
@@ -199,6 +202,7 @@ def _as_if_new(events: models.QuerySet[GoHighLevelWebhook]) -> int:
         took_ms=None,
         result="",
     )
+    return despite_deadlocks(write)
 
 
 def _take_turn(event: GoHighLevelWebhook) -> bool:

@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Count, Min, Sum
 from django.db.models.functions import Length
 
+from integrations.deadlocks import despite_deadlocks
 from webhooks import counting
 from webhooks.models import Backlog, EventQuerySet, EventStock, GoHighLevelWebhook
 
@@ -73,7 +74,9 @@ def _delete(events: EventQuerySet) -> int:
     """Each batch begins where the last one ended: what is older and kept is passed over once."""
     deleted, left = 0, events.order_by("received_at")
     while batch := list(left.values_list("pk", "received_at")[:BATCH]):
-        GoHighLevelWebhook.objects.filter(pk__in=[pk for pk, _at in batch]).delete()
+        despite_deadlocks(
+            GoHighLevelWebhook.objects.filter(pk__in=[pk for pk, _at in batch]).delete
+        )
         deleted += len(batch)
         left = events.filter(received_at__gte=batch[-1][1]).order_by("received_at")
     return deleted

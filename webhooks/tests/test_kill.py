@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from threading import Event, Lock
 
 import pytest
@@ -20,6 +21,7 @@ import requests
 from django.utils import timezone
 from django_q.tasks import async_task
 
+from integrations.deadlocks import despite_deadlocks
 from integrations.tests.test_race import database_url
 from integrations.tests.test_worker import group, until
 from webhooks.models import EventAttempt, GoHighLevelWebhook
@@ -132,8 +134,8 @@ def test_kill_9_loses_nothing_that_was_acknowledged_and_doubles_no_effect(world)
         def finish() -> bool:
             if ring():
                 # What a killed worker had begun is planned a minute ahead: nobody waits here.
-                waiting = GoHighLevelWebhook.objects.waiting()
-                waiting.filter(attempts__gt=0).update(process_at=timezone.now())
+                waiting = GoHighLevelWebhook.objects.waiting().filter(attempts__gt=0)
+                despite_deadlocks(partial(waiting.update, process_at=timezone.now()))
             return processed() == EVENTS
 
         until(finish, what="all events are processed", at_most_s=180)

@@ -1,0 +1,36 @@
+"""Writes of many rows that meet a worker's: databases end one of two that wait for each other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import OperationalError, connection
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+TRIES = 5
+_POSTGRESQL, _MYSQL = "40P01", 1213
+
+
+def despite_deadlocks(write: Callable[[], T]) -> T:
+    """Run a write, and again at once when a deadlock ended it, as databases ask for.
+
+    The write is a statement or a transaction: what ended left nothing behind, and the other one
+    has its locks by then. Within a transaction only that whole one can be run again, so the
+    fault is passed on. Errors: those of the write, a fifth deadlock in a row among them.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return write()
+        except OperationalError as error:
+            if connection.in_atomic_block or not _is_deadlock(error):
+                raise
+            logger.info("A deadlock ended a write; trying again.")
+    return write()
+
+
+def _is_deadlock(error: OperationalError) -> bool:
+    return getattr(error.__cause__, "sqlstate", "") == _POSTGRESQL or error.args[:1] == (_MYSQL,)
