@@ -142,3 +142,33 @@ def test_each_promise_of_security_names_tests_that_exist() -> None:
         for file, name in itertools.chain(*named)
         if not (ROOT / file).exists() or f"def {name}(" not in (ROOT / file).read_text()
     ] == []
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    told = (ROOT / "README.md").read_text()
+    pages = [file.relative_to(ROOT) for file in sorted((ROOT / "docs").glob("*.md"))]
+    assert [str(page) for page in pages if f"({page})" not in told] == []
+
+
+@pytest.mark.parametrize("file", sorted({*DOCS, *ROOT.glob("*.md")}), ids=lambda file: file.name)
+def test_links_between_pages_lead_somewhere(file: Path) -> None:
+    assert [link for link in _links(file) if not _leads_somewhere(file, link)] == []
+
+
+def _links(file: Path) -> list[str]:
+    text = re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)
+    found = re.findall(r'\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)"', text)
+    return [link for pair in found for link in pair if link and "://" not in link]
+
+
+def _leads_somewhere(file: Path, link: str) -> bool:
+    path, _, anchor = link.partition("#")
+    target = file.parent / path if path else file
+    return target.exists() and (not anchor or anchor in _anchors(target.read_text()))
+
+
+def _anchors(text: str) -> set[str]:
+    """As GitHub makes them from headings, and those that are set by hand."""
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r'<a id="([^"]+)"', text))
