@@ -10,10 +10,13 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from access.browsers import browser_name
 from dashboard import sentences, times
 from integrations.models import GoHighLevelIntegration
 
 register = template.Library()
+
+register.filter("browser_name", browser_name)
 
 ICONS = "vendor/tabler-icons-3.52.0.svg"
 
