@@ -79,6 +79,17 @@ def test_sending_it_again_makes_the_session_no_longer() -> None:
         assert "Asking HighLevel" in client.get("/embedded/").content.decode()
 
 
+def test_many_accounts_come_page_by_page(make_install: Install) -> None:
+    client = Client()
+    begin(client)
+    for n in range(51):
+        make_install(company_id=AGENCY, name=f"Account {n:02}")
+    first = client.get("/embedded/").content.decode()
+    assert 'rel="next" href="?page=2"' in first
+    assert first.count("<span class=\"install-name\">") == 50
+    assert client.get("/embedded/?page=2").content.decode().count("install-name") == 1
+
+
 def test_the_session_opens_nothing_else(make_install: Install) -> None:
     row = make_install(company_id=AGENCY)
     client = Client()

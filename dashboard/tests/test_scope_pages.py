@@ -49,6 +49,17 @@ def test_a_sub_account_of_an_agency_that_allows_all_only_needs_a_new_token(
     assert "Fetching new tokens" in answer.content.decode()
 
 
+def test_the_next_page_stays_with_the_agency(staff_client, make_install):
+    for _ in range(51):
+        make_install(scope="locations.readonly", company_id="one&only")
+    for address in (PAGE, reverse("dashboard:live-scopes")):
+        html = read(staff_client, f"{address}?agency=one%26only")
+        assert 'rel="next" href="?agency=one%26only&amp;page=2"' in html
+    assert 'rel="prev" href="?agency=one%26only&amp;page=1"' in read(
+        staff_client, f"{PAGE}?agency=one%26only&page=2"
+    )
+
+
 def test_the_csv_has_all_of_them_harmless_for_a_spreadsheet(staff_client, make_install):
     for n in range(60):
         make_install(scope="locations.readonly", name=f"=cmd{n}")
