@@ -86,7 +86,7 @@ def test_many_accounts_come_page_by_page(make_install: Install) -> None:
         make_install(company_id=AGENCY, name=f"Account {n:02}")
     first = client.get("/embedded/").content.decode()
     assert 'rel="next" href="?page=2"' in first
-    assert first.count("<span class=\"install-name\">") == 50
+    assert first.count('<span class="install-name">') == 50
     assert client.get("/embedded/?page=2").content.decode().count("install-name") == 1
 
 
