@@ -11,7 +11,12 @@ from allauth.account.signals import (
     user_logged_in,
 )
 from allauth.mfa.models import Authenticator
-from allauth.mfa.signals import authenticator_added, authenticator_removed, authenticator_reset
+from allauth.mfa.signals import (
+    authentication_failed,
+    authenticator_added,
+    authenticator_removed,
+    authenticator_reset,
+)
 from django.contrib.auth.signals import user_login_failed
 from django.db.models import Q
 from django.dispatch import receiver
@@ -45,6 +50,15 @@ def on_failed_sign_in(
     details = {} if person else {"name": "unknown"}
     outcome = AuditEvent.REFUSED
     audit.record(request, "person.sign_in", target=person, outcome=outcome, **details)
+
+
+@receiver(authentication_failed)
+def on_refused_factor(
+    request: HttpRequest, user: User, authenticator: Authenticator, **kwargs: object
+) -> None:
+    """A wrong code, at the sign-in or where a page asks for proof again."""
+    outcome = AuditEvent.REFUSED
+    audit.record(request, "person.sign_in", target=user, outcome=outcome, factor=authenticator.type)
 
 
 @receiver(authenticator_added)

@@ -64,6 +64,15 @@ def test_signing_in_then_asks_for_the_code(staff_client: Client) -> None:
         assert client.get("/").status_code == 200
 
 
+def test_a_refused_code_is_recorded_and_the_code_is_not(staff_client: Client) -> None:
+    set_up(staff_client)
+    client, _answer = sign_in_by_password(REMOTE_ADDR="203.0.113.7")
+    client.post("/accounts/2fa/authenticate/", {"code": "000000"})
+    event = AuditEvent.objects.get(action="person.sign_in", outcome=AuditEvent.REFUSED)
+    assert (event.target_name, event.address) == ("sam", "203.0.113.7")
+    assert event.details == {"factor": "totp"}
+
+
 def test_a_recovery_code_opens_once_when_the_phone_is_gone(staff_client: Client) -> None:
     set_up(staff_client)
     page = staff_client.get("/accounts/2fa/recovery-codes/").content.decode()
