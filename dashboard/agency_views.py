@@ -158,7 +158,7 @@ def _detail_context(request: HtmxRequest, company_id: str) -> dict[str, Any]:
         "tiles": TILES,
         "permissions": scopes.progress(rows),
         "one": _compared(agency.install),
-        "table": install_table(rows.with_state(now), worst_first, per_page=ACCOUNTS_SHOWN),
+        "table": install_table(rows, worst_first, per_page=ACCOUNTS_SHOWN),
         "columns": USUAL_COLUMNS,
     }
 

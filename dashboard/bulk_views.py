@@ -72,7 +72,7 @@ ACTIONS = {
 @staff_page(Permission.OPERATE)
 def install_bulk(request: HtmxRequest) -> HttpResponse:
     """What an action would do to the selected accounts."""
-    selection = read_selection(request, request.GET, timezone.now())
+    selection = read_selection(request, request.GET)
     return _preview(request, request.GET.get("action", ""), selection, SnoozeForm())
 
 
@@ -104,7 +104,7 @@ def _preview(
     Permission.OPERATE, no_audit="It is recorded as what it is: install.deactivate, for example."
 )
 def install_bulk_run(request: HtmxRequest) -> HttpResponse:
-    selection = read_selection(request, request.POST, timezone.now())
+    selection = read_selection(request, request.POST)
     match request.POST.get("action"):
         case "refresh":
             return _refresh(request, selection)

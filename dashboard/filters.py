@@ -28,10 +28,7 @@ def _select(label: str) -> forms.Select:
 
 
 class InstallFilter(django_filters.FilterSet):
-    """Search and state, from the URL. A value that is none of ours filters nothing.
-
-    The rows must carry `state_now`.
-    """
+    """Search and state, from the URL. A value that is none of ours filters nothing."""
 
     q = django_filters.CharFilter(
         method="search", label="Search", widget=forms.TextInput(attrs={"type": "search"})
@@ -121,7 +118,8 @@ class InstallFilter(django_filters.FilterSet):
         )
 
     def in_state(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        if value in _IS_GROUP:
-            return rows.filter(narrowed(value, timezone.now())).filter(in_group(value))
-        group = GROUP_OF_STATE.get(value)
-        return rows.filter(narrowed(group, timezone.now()) if group else Q(), state_now=value)
+        now = timezone.now()
+        is_group = value in _IS_GROUP
+        group = value if is_group else GROUP_OF_STATE.get(value)
+        few: Any = rows.filter(narrowed(group, now)) if group else rows
+        return few.with_state(now).filter(in_group(value) if is_group else Q(state_now=value))

@@ -19,17 +19,16 @@ def worst_of_agencies(
 ) -> dict[str, Look]:
     """Return {agency id: look of its worst account}, of the agencies of the accounts shown.
 
-    `rows`: all accounts that the list finds; they and those shown carry `severity`. Of those on
-    other pages only the ones in trouble are read: the index finds them, however many are fine.
+    `rows`: all accounts that the list finds. Of those on other pages only the ones in trouble are
+    read: the index finds them, however many are fine.
     """
     worst: dict[str, int] = {}
     for row in shown:
-        severity: int = row.severity  # type: ignore[attr-defined]
+        severity = WORST_FIRST.index(row.state(now))
         worst[row.company_id] = min(severity, worst.get(row.company_id, severity))
     troubled = narrowed(NEEDS_YOU, now) | narrowed(RECOVERING, now) | narrowed(PAUSED, now)
-    there = rows.filter(troubled, company_id__in=worst).order_by().values("company_id")
-    for company_id, severity in there.annotate(worst=Min("severity")).values_list(
-        "company_id", "worst"
-    ):
+    there = rows.with_state(now).filter(troubled, company_id__in=worst).order_by()
+    worst_there = there.values("company_id").annotate(worst=Min("severity"))
+    for company_id, severity in worst_there.values_list("company_id", "worst"):
         worst[company_id] = min(severity, worst[company_id])
     return {company_id: LOOKS[WORST_FIRST[n]] for company_id, n in worst.items()}

@@ -28,12 +28,12 @@ class Selection:
         return snapshots.count(self.rows, now)
 
 
-def read_selection(request: HtmxRequest, asked: QueryDict, now: datetime) -> Selection:
+def read_selection(request: HtmxRequest, asked: QueryDict) -> Selection:
     """Read `ids`, or `all` with the list's `query`. What cannot be read selects nothing."""
     rows = installs_of(request)
     if asked.get("all"):
         query = asked.get("query", "")
-        found = InstallFilter(QueryDict(query), rows.with_state(now))
+        found = InstallFilter(QueryDict(query), rows)
         return Selection(found.qs, [("all", "1"), ("query", query)])
     ids = read_ids(asked.getlist("ids"))[:MOST_TICKED]
     return Selection(rows.filter(pk__in=ids), [("ids", str(pk)) for pk in ids])

@@ -160,7 +160,8 @@ def worst_first(
 ) -> list[GoHighLevelIntegration]:
     """Return those that somebody should look at, the worst and oldest trouble first."""
     # Waiting alone is no trouble: it is how an install begins.
-    watched = in_group(NEEDS_YOU) | (in_group(RECOVERING) & ~Q(state_now=State.WAITING))
+    states = {*_STATES[NEEDS_YOU], *_STATES[RECOVERING]} - {State.WAITING}
+    watched = Q(state_now__in=sorted(states)) | Q(state_now=State.REFRESHING, failures__gt=0)
     watched |= Q(state_now=State.WAITING, cause=UNFINISHED)
     # The annotation is made in a function of its own, where the types do not follow it.
     few = rows.filter(narrowed(NEEDS_YOU, now) | narrowed(RECOVERING, now))

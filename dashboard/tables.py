@@ -6,6 +6,7 @@ from typing import Any
 import django_tables2 as tables
 from django.core.paginator import Paginator
 from django.http import QueryDict
+from django.utils import timezone
 from django.utils.functional import cached_property
 
 from dashboard.sentences import tell
@@ -80,10 +81,12 @@ class InstallTable(tables.Table):
 def install_table(rows: Any, query: QueryDict, *, per_page: int | None = None) -> InstallTable:
     """Return the table that `?sort=&page=&per_page=&col=&group=` ask for; what cannot be read is
     left out."""
-    shown = shown_columns(query)
+    shown, sort = shown_columns(query), query.getlist("sort")
+    if any("state" in column for column in sort):
+        rows = rows.with_state(timezone.now())
     table = InstallTable(
         rows,
-        order_by=query.getlist("sort"),
+        order_by=sort,
         exclude=[name for name in COLUMNS if name not in shown],
     )
     if not table.order_by:

@@ -82,9 +82,7 @@ def install_list(request: HtmxRequest) -> HttpResponse:
 def install_export(request: HtmxRequest) -> StreamingHttpResponse:
     """What the list's filter finds, as CSV."""
     now = timezone.now()
-    found = InstallFilter(request.GET, installs_of(request).with_state(now)).qs.order_by(
-        "name", "pk"
-    )
+    found = InstallFilter(request.GET, installs_of(request)).qs.order_by("name", "pk")
     return csv_response(
         "accounts", EXPORT_HEADER, (export_row(row, now) for row in found.iterator(1000))
     )
@@ -225,7 +223,7 @@ def _overview_context(request: HtmxRequest) -> dict[str, Any]:
         "attention": worst_first(rows, now, MOST_ATTENTION),
         "worker": read_worker(now),
         "outage": outage.current(),
-        "table": install_table(rows.with_state(now), QueryDict(), per_page=BRIEF),
+        "table": install_table(rows, QueryDict(), per_page=BRIEF),
         "columns": USUAL_COLUMNS,
     }
 
@@ -233,7 +231,7 @@ def _overview_context(request: HtmxRequest) -> dict[str, Any]:
 def _list_context(request: HtmxRequest) -> dict[str, Any]:
     now = timezone.now()
     rows = installs_of(request)
-    found = InstallFilter(request.GET, rows.with_state(now))
+    found = InstallFilter(request.GET, rows)
     table = install_table(found.qs, request.GET)
     grouped = is_grouped(request.GET)
     shown = [row.record for row in table.paginated_rows] if grouped else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -32,30 +33,37 @@ COMPANY, LOCATION = "Company", "Location"  # HighLevel's own words for userType
 
 def state_expression(now: datetime) -> Case:
     """`health.state_of` in SQL, for counting, filtering and sorting."""
+    return _by_state(now, {state: state.value for state in State}, TextField())
+
+
+def severity_expression(now: datetime) -> Case:
+    """0 for the worst state, growing to the best."""
+    return _by_state(now, {s: n for n, s in enumerate(health.WORST_FIRST)}, IntegerField())
+
+
+def _by_state(now: datetime, values: Mapping[State, Any], kind: models.Field[Any, Any]) -> Case:
     refreshing = Q(lease_until__gt=now) | Q(requested_at__gt=now - REQUEST_SHOWN_FOR)
     expired = Q(expires_at=None) | Q(expires_at__lte=now)
     return Case(
-        When(status__in=OFF, then=Value(State.UNINSTALLED)),
-        When(refreshing, then=Value(State.REFRESHING)),
-        When(status=Status.WAITING, then=Value(State.WAITING)),
-        When(status=Status.PAUSED, then=Value(State.PAUSED)),
-        When(status=Status.REFUSED, then=Value(State.NEEDS_RECONNECT)),
-        When(status=Status.DAMAGED, then=Value(State.DAMAGED)),
-        When(expired, then=Value(State.EXPIRED)),
-        When(expires_at__lte=now + settings.REFRESH_MARGIN, then=Value(State.EXPIRING)),
-        When(failures__gt=0, then=Value(State.RETRYING)),
-        default=Value(State.HEALTHY),
-        output_field=TextField(),
+        When(status__in=OFF, then=Value(values[State.UNINSTALLED])),
+        When(refreshing, then=Value(values[State.REFRESHING])),
+        When(status=Status.WAITING, then=Value(values[State.WAITING])),
+        When(status=Status.PAUSED, then=Value(values[State.PAUSED])),
+        When(status=Status.REFUSED, then=Value(values[State.NEEDS_RECONNECT])),
+        When(status=Status.DAMAGED, then=Value(values[State.DAMAGED])),
+        When(expired, then=Value(values[State.EXPIRED])),
+        When(expires_at__lte=now + settings.REFRESH_MARGIN, then=Value(values[State.EXPIRING])),
+        When(failures__gt=0, then=Value(values[State.RETRYING])),
+        default=Value(values[State.HEALTHY]),
+        output_field=kind,
     )
 
 
 class IntegrationQuerySet(models.QuerySet["GoHighLevelIntegration"]):
     def with_state(self, now: datetime) -> IntegrationQuerySet:
-        """Annotate `state_now`, and `severity`: 0 for the worst state, growing to the best."""
-        order = [When(state_now=state, then=Value(n)) for n, state in enumerate(health.WORST_FIRST)]
-        return self.annotate(state_now=state_expression(now)).annotate(
-            severity=Case(*order, output_field=IntegerField())
-        )
+        """Let `state_now` and `severity` be filtered, sorted and counted by. They are no columns
+        of the rows: the database would work them out for each one that it only counts."""
+        return self.alias(state_now=state_expression(now), severity=severity_expression(now))
 
     def worst_first(self, now: datetime) -> IntegrationQuerySet:
         # The annotation is made in a function of its own, where the types do not follow it.

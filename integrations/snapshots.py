@@ -17,7 +17,12 @@ from django.db.models.functions import TruncHour
 
 from access.models import User
 from integrations.health import State, Status
-from integrations.models import GoHighLevelIntegration, HealthDay, IntegrationQuerySet
+from integrations.models import (
+    GoHighLevelIntegration,
+    HealthDay,
+    IntegrationQuerySet,
+    state_expression,
+)
 
 LIVE_UP_TO = 5_000
 RECOVERING = "recovering"  # a renewal in flight after failures
@@ -116,7 +121,7 @@ def count(rows: IntegrationQuerySet, now: datetime) -> dict[str, int]:
     in_trouble = Case(
         When(failures__gt=0, then=Value(True)), default=Value(False), output_field=BooleanField()
     )
-    stated = rows.with_state(now).annotate(in_trouble=in_trouble).order_by()
+    stated = rows.annotate(state_now=state_expression(now), in_trouble=in_trouble).order_by()
     counts: dict[str, int] = {}
     for state, trouble, n in stated.values_list("state_now", "in_trouble").annotate(n=Count("pk")):
         name = RECOVERING if state == State.REFRESHING and trouble else state

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from django import template
@@ -22,6 +23,7 @@ ICONS = "vendor/tabler-icons-3.52.0.svg"
 
 
 @register.simple_tag
+@cache  # a page has a hundred of them
 def icon(name: str, css: str = "") -> SafeString:
     """Draw a symbol of the icon sprite; words beside it say what it means."""
     return format_html(
