@@ -12,7 +12,7 @@ from functools import partial
 
 from django.conf import settings
 from django.db import Error as DatabaseFault
-from django.db import OperationalError, models, transaction
+from django.db import InterfaceError, OperationalError, models, transaction
 from django.db.models import F, Min
 from django.utils import timezone
 
@@ -233,15 +233,14 @@ def _end(event: GoHighLevelWebhook, status: str, result: str, began: float | Non
 
 
 def _note_failure(event: GoHighLevelWebhook, error: Exception, began: float) -> str:
-    kind = type(error).__name__
-    what = f"failed: {kind}"
+    what = f"failed: {_in_words(error)}"
     with transaction.atomic():
         EventAttempt.objects.create(
             event_id=event.pk,
             number=event.attempts,
             at=timezone.now(),
             took_ms=_took_ms(began),
-            error=kind[:100],
+            error=type(error).__name__[:100],
             text=Redactor(settings.SECRETS).text(str(error)).replace("\x00", "")[:500],
         )
         if event.attempts < len(PAUSES):
@@ -255,6 +254,17 @@ def _note_failure(event: GoHighLevelWebhook, error: Exception, began: float) -> 
             took_ms=_took_ms(began),
         )
         return GoHighLevelWebhook.PARKED
+
+
+def _in_words(error: Exception) -> str:
+    """Say to staff what failed. Developers find the error's own name and text in the attempt."""
+    match error:
+        case OperationalError() | InterfaceError():
+            return "the database did not answer"
+        case DatabaseFault():
+            return "the database does not take what it tells"
+        case _:
+            return "an unexpected fault"
 
 
 def _turn(event: GoHighLevelWebhook) -> models.QuerySet[GoHighLevelWebhook]:

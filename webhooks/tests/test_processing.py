@@ -5,6 +5,7 @@ import logging
 from datetime import timedelta
 
 import pytest
+from django.db import DataError, OperationalError
 from django.utils import timezone
 from django_q.models import OrmQ, Schedule
 
@@ -166,10 +167,23 @@ def test_what_a_failing_handler_half_did_is_undone(post, run_worker, effects):
     assert not User.objects.exists()
 
 
-def test_a_failure_is_named_by_its_kind_and_tells_no_secret(post, run_worker, effects):
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (KeyError("locationId"), "failed: an unexpected fault"),
+        (OperationalError("server closed the connection"), "failed: the database did not answer"),
+        (DataError("too long"), "failed: the database does not take what it tells"),
+    ],
+)
+def test_a_failure_is_told_in_words_and_kept_by_its_name(post, effects, monkeypatch, fault, told):
+    def fail(event):
+        raise fault
+
+    monkeypatch.setitem(HANDLERS, "Bad", EventType(fail, ""))
     event = arrived(post, "Bad")
-    run_worker()
-    assert reload(event).result == "failed: RuntimeError"
+    process_event(event.pk)
+    assert reload(event).result == told
+    assert event.failures.get().error == type(fault).__name__
 
 
 def test_a_failing_event_keeps_nobody_else_waiting(post, effects):
