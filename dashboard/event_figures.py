@@ -44,12 +44,18 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars of the last hours, one series on the other; `most` is the highest bar's number."""
+    """Bars of the last hours, one series on the other; `most` is the highest bar's number. `say`
+    puts such a number into words."""
 
     hours: list[datetime]
     series: list[Series]
     bars: list[Bar]
     most: int
+    say: Callable[[int], str] = str
+
+    @property
+    def most_in_words(self) -> str:
+        return self.say(self.most)
 
     @property
     def marks(self) -> list[tuple[float, datetime]]:
@@ -57,9 +63,9 @@ class Chart:
         return [(n * step, hour) for n, hour in enumerate(self.hours) if n % 4 == 0]
 
     @property
-    def table(self) -> list[tuple[datetime, list[int]]]:
+    def table(self) -> list[tuple[datetime, list[str]]]:
         """The newest hour first."""
-        rows = [(h, [s.values[n] for s in self.series]) for n, h in enumerate(self.hours)]
+        rows = [(h, [self.say(s.values[n]) for s in self.series]) for n, h in enumerate(self.hours)]
         return rows[::-1]
 
 
@@ -113,7 +119,7 @@ def read_figures(now: datetime) -> Figures:
     return Figures(
         by_type=_by_type(of_the_day, hours),
         by_answer=_by_answer(of_the_day, hours),
-        backlog=_backlog(hours),
+        backlog=_backlog(hours, now, wait),
         longest_wait=span(wait) if wait else "",
         meter=meter.of(rows),
         refused=_refusals(rows),
@@ -177,10 +183,22 @@ def _by_answer(rows: Sequence[AnswerCount], hours: Sequence[datetime]) -> Chart:
     return _stacked(hours, [Series(css, k, _hourly(rows, hours, k, name)) for css, k in kinds])
 
 
-def _backlog(hours: Sequence[datetime]) -> Chart:
-    """The longest wait of each hour, in seconds."""
-    waits = dict(Backlog.objects.filter(hour__gte=hours[0]).values_list("hour", "oldest_s"))
-    return _stacked(hours, [Series("fill-blue", "seconds", [waits.get(h, 0) for h in hours])])
+def _backlog(hours: Sequence[datetime], now: datetime, wait: timedelta) -> Chart:
+    """The longest wait of each hour, in seconds: as the sweeps noted it, or as what waits at
+    present tells. A worker that stands still notes nothing."""
+    noted = dict(Backlog.objects.filter(hour__gte=hours[0]).values_list("hour", "oldest_s"))
+    since = now - wait
+
+    def longest(hour: datetime) -> int:
+        had_waited = min(now, hour + timedelta(hours=1)) - since
+        return max(noted.get(hour, 0), int(had_waited.total_seconds()))
+
+    waits = [longest(hour) for hour in hours]
+    return _stacked(hours, [Series("fill-blue", "waited by the oldest event", waits)], _length)
+
+
+def _length(seconds: int) -> str:
+    return span(timedelta(seconds=seconds)) if seconds else "none"
 
 
 def _refusals(rows: Sequence[AnswerCount]) -> list[Refusals]:
@@ -207,7 +225,9 @@ def _hourly(
     return [counted[hour] for hour in hours]
 
 
-def _stacked(hours: Sequence[datetime], series: Sequence[Series]) -> Chart:
+def _stacked(
+    hours: Sequence[datetime], series: Sequence[Series], say: Callable[[int], str] = str
+) -> Chart:
     most = max((sum(s.values[n] for s in series) for n in range(len(hours))), default=0)
     step = WIDTH / len(hours)
     bars = []
@@ -219,6 +239,6 @@ def _stacked(hours: Sequence[datetime], series: Sequence[Series]) -> Chart:
             height = max(s.values[n] / most * (HEIGHT - 10), 2)
             y = max(y - height, 0)
             x, width = round(n * step + 3, 1), round(step - 6, 1)
-            label = f"{s.values[n]} {s.name}"
+            label = f"{say(s.values[n])} {s.name}"
             bars.append(Bar(x, round(y, 1), width, round(height, 1), s.css, label))
-    return Chart(list(hours), list(series), bars, most)
+    return Chart(list(hours), list(series), bars, most, say)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.utils import timezone
@@ -82,17 +83,35 @@ def test_answers_are_drawn_by_status():
 def test_the_longest_waits_are_drawn_and_the_present_one_told(staff_client):
     this_hour = NOW.replace(minute=0, second=0, microsecond=0)
     Backlog.objects.create(hour=this_hour - timedelta(hours=3), oldest_s=420)
-    waits_since = timezone.now() - timedelta(minutes=7)
-    GoHighLevelWebhook.objects.create(
-        webhook_id="w-1",
-        type="INSTALL",
-        body="{}",
-        occurred_at=waits_since,
-        received_at=waits_since,
-        process_at=waits_since,
-    )
-    assert read_figures(NOW).backlog.most == 420
-    assert "the oldest event for 7 min" in staff_client.get(PAGE).content.decode()
+    waiting_since(timezone.now() - timedelta(minutes=7))
+    chart = read_figures(NOW).backlog
+    assert (chart.most, chart.bars[0].label) == (420, "7 min waited by the oldest event")
+    text = staff_client.get(PAGE).content.decode()
+    assert "Highest hour: 7 min." in text
+    assert "the oldest event for 7 min" in text
+
+
+def test_what_waits_while_the_worker_stands_still_is_drawn_though_nobody_notes_it():
+    this_hour = NOW.replace(minute=0, second=0, microsecond=0)
+    waiting_since(this_hour - timedelta(hours=4))
+    [series] = read_figures(this_hour + timedelta(minutes=30)).backlog.series
+    assert [round(seconds / 1800) for seconds in series.values[-6:]] == [0, 2, 4, 6, 8, 9]
+    assert set(series.values[:-6]) == {0}
+
+
+def test_each_picture_has_words_and_a_table_in_the_zone_of_who_looks(staff_client):
+    this_hour = NOW.replace(minute=0, second=0, microsecond=0)
+    answered(3, kind="ContactCreate")
+    staff_client.post("/me/", {"time_zone": "Asia/Kolkata"})
+    text = staff_client.get(PAGE).content.decode()
+    kolkata = this_hour.astimezone(ZoneInfo("Asia/Kolkata"))
+    for name in ("types", "answers", "backlog"):
+        _before, picture = text.split(f'aria-labelledby="{name}-title"', 1)
+        picture = picture.partition("</section>")[0]
+        assert f'role="img" aria-labelledby="{name}-title {name}-words"' in picture
+        assert f'id="{name}-words"' in picture
+        assert picture.count('<th scope="row">') == HOURS
+        assert f'<th scope="row">{kolkata:%H:%M}</th>' in picture
 
 
 def test_what_is_kept_is_shown_with_its_size(staff_client, settings):
@@ -145,6 +164,17 @@ def test_the_fragment_takes_a_fixed_number_of_queries(
         assert b"<html" not in answer.content
         queries.append(len(counted))
     assert queries[0] == queries[1]
+
+
+def waiting_since(moment: datetime) -> None:
+    GoHighLevelWebhook.objects.create(
+        webhook_id="w-1",
+        type="INSTALL",
+        body="{}",
+        occurred_at=moment,
+        received_at=moment,
+        process_at=moment,
+    )
 
 
 def silent_since(account_id: str, last_at: datetime) -> None:
