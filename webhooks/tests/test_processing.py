@@ -170,12 +170,12 @@ def test_what_a_failing_handler_half_did_is_undone(post, run_worker, effects):
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        (KeyError("locationId"), "failed: an unexpected fault"),
+        (KeyError("token-abc"), "failed: an unexpected fault"),
         (OperationalError("server closed the connection"), "failed: the database did not answer"),
         (DataError("too long"), "failed: the database does not take what it tells"),
     ],
 )
-def test_a_failure_is_told_in_words_and_kept_by_its_name(post, effects, monkeypatch, fault, told):
+def test_a_failure_is_told_in_words_and_tells_no_secret(post, effects, monkeypatch, fault, told):
     def fail(event):
         raise fault
 
