@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, expect
 from e2e.product import CHROMIUM_ARGUMENTS, Product, manage, running_product
 
 # A machine that is busy with something else is slow, not wrong.
-expect.set_options(timeout=15_000)
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="session")

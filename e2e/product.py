@@ -23,7 +23,7 @@ from bootstrap import ports
 from bootstrap.console import ROOT
 from bootstrap.supervisor import Program, Supervisor
 
-READY_S = 60
+READY_S = 180
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--disable-dev-shm-usage",
@@ -54,7 +54,7 @@ class Product:
             data=json.dumps(values).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
             told: dict[str, Any] = json.load(answer)
         return told
 

@@ -87,7 +87,7 @@ def test_nothing_moves_while_accounts_change_their_state(
         for name in ("overview", "accounts")
         for width in (1280, 390)
     ]
-    product.control("knobs", latency_seconds=1)
+    product.control("knobs", latency_seconds=3)
     manage(product.environ, "refresh_ghl_tokens", "--force")
     product.control("knobs", latency_seconds=0)
     product.control("uninstall", location_id=furnished.ids["Green Gym"])

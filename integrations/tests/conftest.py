@@ -25,13 +25,13 @@ class SandboxProcess:
         self.url = url
 
     def post(self, path: str, **body: Any) -> Any:
-        response = requests.post(f"{self.url}/_sandbox/{path}", json=body, timeout=5)
+        response = requests.post(f"{self.url}/_sandbox/{path}", json=body, timeout=60)
         assert response.ok, response.text
         return response.json()
 
     def token_uses(self) -> list[dict[str, Any]]:
         tokens: list[dict[str, Any]] = requests.get(
-            f"{self.url}/_sandbox/tokens", timeout=5
+            f"{self.url}/_sandbox/tokens", timeout=60
         ).json()["tokens"]
         return tokens
 

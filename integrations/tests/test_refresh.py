@@ -276,9 +276,10 @@ def test_the_pauses_grow_to_an_hour(world, install_location):
         renew(row)
         row.refresh_from_db()
         pauses.append((row.renew_at - row.tried_at).total_seconds())
-    assert 24 <= pauses[0] <= 36
+    # Give or take a fifth, and what the try itself took.
+    assert 24 <= pauses[0] <= 36 + 20
     assert pauses[-1] > 2800
-    assert max(pauses) <= 3600 * 1.2
+    assert max(pauses) <= 3600 * 1.2 + 20
 
 
 def test_a_holder_that_died_after_sending_is_found_by_the_tick(world, install_location):

@@ -42,7 +42,7 @@ CLUSTER_SIZE = 6
 real_processes = pytest.mark.django_db(transaction=True)
 
 
-def until(done: Callable[[], Any], *, what: str, at_most_s: float = 30) -> Any:
+def until(done: Callable[[], Any], *, what: str, at_most_s: float = 120) -> Any:
     """Return the first true result of `done`, asked again and again."""
     give_up_at = time.monotonic() + at_most_s
     while not (result := done()):
@@ -78,13 +78,13 @@ class Group:
     def end(self) -> None:
         """Ask the first process to end; it must take all others with it."""
         self.process.terminate()
-        assert self.process.wait(timeout=30) == 0
+        assert self.process.wait(timeout=120) == 0
         assert self.members() == []
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=60)
         until(lambda: not self.members(), what="every process of the group is gone")
 
 
@@ -155,7 +155,7 @@ def test_another_worker_heals_what_kill_9_cut_off(sandbox, cluster):
     sandbox.post("knobs", refresh_grace_seconds=0)
     row = sub_account(sandbox, agency=True)
     OrmQ.objects.all().delete()
-    sandbox.post("knobs", latency_seconds=2)
+    sandbox.post("knobs", latency_seconds=8)  # nobody waits for it: the caller is killed
     with cluster() as worker:
         click(row)
         until(lambda: is_in_flight(sandbox), what="the renewal is on its way")
@@ -263,7 +263,7 @@ class Web:
     def _call(self, method: str, path: str, **request: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self._key}"}
         url = f"http://127.0.0.1:{self.port}{path}"
-        return requests.request(method, url, headers=headers, timeout=20, **request)
+        return requests.request(method, url, headers=headers, timeout=60, **request)
 
 
 @pytest.mark.skipif(
@@ -306,7 +306,7 @@ def test_web_and_worker_survive_a_restart_of_the_database(sandbox, server, away_
         server.stop()
         back_at = time.monotonic() + away_s
         assert web.status(token) in (500, 503)
-        until(lambda: time.monotonic() > back_at, what="the time is over", at_most_s=away_s + 1)
+        until(lambda: time.monotonic() > back_at, what="the time is over")
         assert web.status("/healthz") == 200
         assert web.status("/readyz") == 503
         server.start()
@@ -324,5 +324,5 @@ def renew_all(web: Web) -> None:
     def is_finished() -> bool:
         return bool(web.json("GET", f"/app/jobs/{job}/")["finished"])
 
-    until(is_finished, what="the worker has done the job", at_most_s=60)
+    until(is_finished, what="the worker has done the job")
     assert web.json("GET", f"/app/jobs/{job}/")["refreshed_count"] == 9

@@ -102,7 +102,7 @@ REFUSED: Answer = 409, {}, {"error": "needs_reconnect", "details": "…", "who_a
 class PythonClient:
     """`ask(url, n)`: the tokens of n callers at once, by one client, or the error's code."""
 
-    def ask(self, url: str, callers: int = 1, patience_s: float = 5, times: int = 1) -> list[str]:
+    def ask(self, url: str, callers: int = 1, patience_s: float = 30, times: int = 1) -> list[str]:
         client = whatreach.WhatReach(url, "wr_key", patience_s=patience_s)
 
         def call(_: int) -> str:
@@ -131,14 +131,14 @@ class JsClient:
     console.log(JSON.stringify(found));
     """
 
-    def ask(self, url: str, callers: int = 1, patience_s: float = 5, times: int = 1) -> list[str]:
+    def ask(self, url: str, callers: int = 1, patience_s: float = 30, times: int = 1) -> list[str]:
         program = self._PROGRAM % (JS / "whatreach.mjs")
         arguments = [url, str(callers), str(patience_s * 1000), str(times)]
         done = subprocess.run(
             [node(), "--input-type=module", "-e", program, *arguments],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
         )
         assert done.returncode == 0, done.stderr
         found: list[str] = json.loads(done.stdout)
@@ -280,7 +280,7 @@ def test_its_example_reads_each_account(live_server, sandbox, key, language):
         "WHATREACH_KEY": key,
         "HIGHLEVEL_URL": sandbox.url,
     }
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 2
@@ -325,7 +325,7 @@ def test_the_documented_lines_feed_highlevels_sdk(live_server, sandbox, key):
         "LOCATION_ID": row.resource_id,
     }
     command = [sys.executable, "-c", as_documented()]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert row.resource_id in done.stdout
     # The SDK has no refresh token to spend.

@@ -40,7 +40,7 @@ def tool(name: str, package: str) -> str:
 def run(*command: str, cwd: Path = ROOT) -> str:
     """Return what it printed; it must succeed."""
     done = subprocess.run(
-        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+        command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180
     )
     assert done.returncode == 0, done.stdout
     return done.stdout

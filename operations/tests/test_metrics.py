@@ -183,10 +183,10 @@ def test_heartbeats_queue_and_events_are_told(scrape):
             process_at=now - timedelta(seconds=90) if status == "pending" else None,
         )
     found = scrape()
-    assert found["whatreach_heartbeat_age_seconds", "worker"] == pytest.approx(0, abs=5)
-    assert found["whatreach_heartbeat_age_seconds", "web"] == pytest.approx(0, abs=5)
+    assert found["whatreach_heartbeat_age_seconds", "worker"] == pytest.approx(0, abs=30)
+    assert found["whatreach_heartbeat_age_seconds", "web"] == pytest.approx(0, abs=30)
     assert found["whatreach_events_waiting",] == 1
-    assert found["whatreach_events_backlog_seconds",] == pytest.approx(90, abs=10)
+    assert found["whatreach_events_backlog_seconds",] == pytest.approx(90, abs=30)
     assert found["whatreach_events_parked",] == 2
     assert found["whatreach_queue_tasks",] == 0
 

@@ -37,7 +37,7 @@ class Server:
     def requests_counted(self) -> dict[str, float]:
         """How many requests by door, as /metrics says."""
         answer = requests.get(
-            f"{self.url}/metrics", headers={"Authorization": f"Bearer {KEY}"}, timeout=10
+            f"{self.url}/metrics", headers={"Authorization": f"Bearer {KEY}"}, timeout=60
         )
         assert answer.status_code == 200, answer.text
         return {
@@ -81,10 +81,10 @@ def gunicorn(log: Path) -> Iterator[Server]:
 
 
 def _wait_for(server: Server) -> None:
-    give_up_at = time.monotonic() + 30
+    give_up_at = time.monotonic() + 120
     while True:
         try:
-            requests.get(f"{server.url}/healthz", timeout=2)
+            requests.get(f"{server.url}/healthz", timeout=20)
             return
         except requests.RequestException:
             assert server.process.poll() is None, "the web server ended"
@@ -97,7 +97,7 @@ def test_metrics_are_the_sum_of_all_processes_whichever_answers(tmp_path):
     with gunicorn(tmp_path / "log") as server:
         for _ in range(40):
             # A new connection each time: any of the processes may take it.
-            requests.post(f"{server.url}/app/webhook/", data=b"{}", timeout=10)
+            requests.post(f"{server.url}/app/webhook/", data=b"{}", timeout=60)
         counted = [server.requests_counted()["webhook"] for _ in range(12)]
     assert set(counted) == {40.0}
     assert list(tmp_path.glob("whatreach-metrics-*")) == []  # it cleans up after itself
@@ -106,7 +106,7 @@ def test_metrics_are_the_sum_of_all_processes_whichever_answers(tmp_path):
 @pytest.mark.django_db(transaction=True)
 def test_it_shows_that_it_lives_without_being_asked(tmp_path):
     with gunicorn(tmp_path / "log"):
-        give_up_at = time.monotonic() + 30
+        give_up_at = time.monotonic() + 120
         while heartbeat.WEB not in heartbeat.read_all():
             assert time.monotonic() < give_up_at, "no sign of life"
             time.sleep(0.1)
@@ -117,8 +117,8 @@ def test_every_line_of_its_log_is_json_and_bears_the_requests_id(tmp_path):
     log = tmp_path / "log"
     with gunicorn(log) as server:
         headers = {"X-Request-ID": "caller-0001"}
-        requests.get(f"{server.url}/app/list/?code=4f5d6c7b8a9b", headers=headers, timeout=10)
-        head = requests.head(f"{server.url}/healthz", timeout=10)
+        requests.get(f"{server.url}/app/list/?code=4f5d6c7b8a9b", headers=headers, timeout=60)
+        head = requests.head(f"{server.url}/healthz", timeout=60)
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     ours = next(entry for entry in entries if entry["event"] == "request")
     assert (ours["request_id"], ours["route"], ours["status"]) == ("caller-0001", "app/list/", 401)
@@ -137,8 +137,8 @@ def test_whoever_sends_too_slowly_is_answered_and_lets_the_others_in(tmp_path, m
         f"Authorization: Bearer {text}\r\nContent-Length: 900\r\n\r\nand then nothing"
     )
     with gunicorn(tmp_path / "log") as server:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow:
             slow.sendall(head.encode())
             answer = b"".join(iter(lambda: slow.recv(65_536), b""))  # until it hangs up
-        assert requests.get(f"{server.url}/healthz", timeout=10).status_code == 200
+        assert requests.get(f"{server.url}/healthz", timeout=60).status_code == 200
     assert answer.startswith(b"HTTP/1.1 408 ") and b"upload_too_slow" in answer
