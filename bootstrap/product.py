@@ -58,7 +58,7 @@ def run() -> int:
     if dotenv.write_once(env_file):
         say(f"Wrote {env_file.name} with fresh keys.")
     (ROOT / "var").mkdir(exist_ok=True)
-    environ = _environ(addresses)
+    environ = environ_for(addresses)
     first_user = _prepare(python, environ)
     with Supervisor() as supervisor:
         _start(supervisor, python, addresses, environ)
@@ -96,11 +96,15 @@ def _require_free_ports(addresses: Addresses) -> None:
         ports.require_free(SANDBOX_HOST, addresses.sandbox_port, name="SANDBOX_PORT")
 
 
-def _environ(addresses: Addresses) -> dict[str, str]:
+def environ_for(addresses: Addresses) -> dict[str, str]:
+    """Return the environment of all programs; what the person has set, there or in .env, stays."""
     environ = {**os.environ, "HOST": addresses.host, "PORT": str(addresses.port)}
+    chosen = dotenv.read(dotenv.path())
     # Somebody reads along in the terminal.
-    environ.setdefault("LOG_FORMAT", dotenv.read(dotenv.path()).get("LOG_FORMAT", "text"))
+    environ.setdefault("LOG_FORMAT", chosen.get("LOG_FORMAT", "text"))
     if addresses.sandbox_port:
+        # The demo's own calls would drown the address and the password.
+        environ.setdefault("LOG_LEVEL", chosen.get("LOG_LEVEL", "WARNING"))
         # Short margins: renewals can be watched within minutes.
         environ |= {
             "SANDBOX_URL": addresses.sandbox,
@@ -117,6 +121,7 @@ def _prepare(python: str, environ: dict[str, str]) -> str:
     Returns the first user's name and one-time password, "" when there was a user.
     """
     manage = [python, "manage.py"]
+    say("Preparing the database …")
     must_succeed([*manage, "migrate", "--verbosity=0"], environ, what="Preparing the database")
     collect = [*manage, "collectstatic", "--noinput", "--verbosity=0"]
     must_succeed(collect, environ, what="Collecting the static files")
@@ -140,6 +145,7 @@ def _start(
     is_new_sandbox = bool(addresses.sandbox_port) and not (ROOT / SANDBOX_STATE).exists()
     if addresses.sandbox_port:
         environ = environ | _start_sandbox(supervisor, python, addresses, environ)
+    say("Starting web server and worker …")
     supervisor.start(_web(python, environ))
     supervisor.start(_worker(python, environ))
     supervisor.wait_until(
@@ -196,6 +202,7 @@ def _fill_sandbox(
 ) -> None:
     command = [python, "manage.py", "sandbox_demo", f"--sandbox-url={addresses.sandbox}"]
     command += [f"--app-url={addresses.app}"]
+    say("Filling the sandbox with made-up agencies …")
     if supervisor.call(Program("demo", command, environ, WhenItEnds.CARRY_ON)):
         say("The demo data could not be made; the reason stands above. Everything else runs.")
 
@@ -209,4 +216,5 @@ def _welcome(addresses: Addresses, first_user: str) -> str:
         lines.append("  .venv/bin/python manage.py changepassword NAME")
     if addresses.sandbox_port:
         lines += ["", f"HighLevel's stand-in: {addresses.sandbox}/_sandbox/"]
+        lines.append("A line for each request: LOG_LEVEL=INFO make run")
     return "\n".join([*lines, "", "Ctrl-C stops everything.", "-" * 72])

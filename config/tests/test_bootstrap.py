@@ -359,6 +359,25 @@ def test_behind_a_tls_proxy_the_public_address_is_told() -> None:
     assert addresses.behind_proxy == "https://whatreach.example.com"
 
 
+@pytest.mark.parametrize(
+    ("client_id", "in_env_file", "level"),
+    [("", "", "WARNING"), ("", "LOG_LEVEL=INFO", "INFO"), ("0123456789abcdef01234567-a", "", None)],
+)
+def test_the_demo_does_not_drown_the_address_and_the_password_in_its_log(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    client_id: str,
+    in_env_file: str,
+    level: str | None,
+) -> None:
+    env_file = tmp_path / "env"
+    env_file.write_text(in_env_file)
+    monkeypatch.setenv("WHATREACH_ENV_FILE", str(env_file))
+    monkeypatch.delenv("LOG_LEVEL", raising=False)
+    addresses = product.addresses_from({"GHL_CLIENT_ID": client_id})
+    assert product.environ_for(addresses).get("LOG_LEVEL") == level
+
+
 # --- .env -----------------------------------------------------------------------------------
 
 
