@@ -15,11 +15,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.conf import settings
+from django.core.management import get_commands
 from django.test import Client
 
 ROOT = Path(settings.BASE_DIR)
@@ -195,6 +197,36 @@ def test_the_scripts_are_good_shell_and_may_be_run(script):
 @pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml"])
 def test_what_is_not_built_here_says_so(name):
     assert "Not built here" in (DEPLOY / name).read_text().splitlines()[0]
+
+
+def test_what_the_containers_start_and_read_is_there():
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    services = compose["services"]
+    assert set(services) == {"database", "migrate", "web", "worker"}
+    names = set((ROOT / ".env.example").read_text().replace("#", "").split())
+    known = {name.partition("=")[0] for name in names}
+    for service in (services["migrate"], services["web"], services["worker"]):
+        build = service["build"]
+        context = DEPLOY / build["context"]
+        assert (context / build["dockerfile"]).is_file()
+        assert (DEPLOY / service["env_file"]).parent.resolve() == ROOT
+        assert set(service["environment"]) <= known
+        assert set(service["depends_on"]) <= set(services)
+        if "command" in service:
+            assert service["command"].split()[:2] == ["python", "manage.py"]
+            assert service["command"].split()[2] in get_commands()
+    assert services["web"]["ports"] == ["127.0.0.1:8000:8000"]
+
+
+def test_the_health_check_of_the_image_asks_an_address_that_answers(client, settings):
+    settings.ALLOWED_HOSTS = ["whatreach.example.com", "127.0.0.1"]
+    asked = re.search(r"http://(127.0.0.1:8000)(/\w+)", (DEPLOY / "Dockerfile").read_text())
+    assert client.get(asked[2], headers={"host": asked[1]}).status_code == 200
+
+
+def test_no_key_and_no_database_gets_into_the_image():
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {".env", ".git", "var", "**/*.sqlite3*"} <= set(ignored)
 
 
 def test_each_program_is_started_the_same_way_everywhere():
