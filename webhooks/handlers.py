@@ -1,7 +1,7 @@
 """What events mean: one idempotent function for each type. Add one here and in HANDLERS.
 
 A handler gets the stored event, changes the database and returns in a few words what it did. It
-runs in the transaction that marks the event processed, so it must not call anybody outside.
+runs in a transaction, so it must not call anybody outside.
 
 HighLevel promises no order. What happened when is told by `occurred_at`, and the events that are
 here already are asked for what happened later: the end is the same in whatever order they come.
@@ -12,10 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Q
 
 from integrations.ending import note_uninstalled
@@ -27,14 +25,21 @@ Handler = Callable[[GoHighLevelWebhook], str]
 INSTALLS = ("INSTALL", "app.installed")
 UNINSTALLS = ("UNINSTALL", "app.uninstalled")
 NOBODY = "ignored: names no account"
+UNINSTALLED_SINCE = "ignored: uninstalled since"
 
 
 @dataclass(frozen=True)
 class EventType:
-    """What to do for events of one type, and in a sentence what doing it again may change."""
+    """What to do for events of one type, and in a sentence what doing it again may change.
+
+    `handle` runs in the transaction that marks the event processed. `look_again` comes between
+    the two where something may go on beside an uncommitted `handle`; it returns what it did, if at
+    all.
+    """
 
     handle: Handler
     effect: str
+    look_again: Handler | None = None
 
 
 def on_install(event: GoHighLevelWebhook) -> str:
@@ -48,9 +53,7 @@ def on_install(event: GoHighLevelWebhook) -> str:
         details=_details(event, "company_name", "user_id", "plan_id", "version_id"),
     )
     # An UNINSTALL that came before its INSTALL may have found nothing to end.
-    if _end_again_now_and_then(company_id, event):
-        return "ignored: uninstalled since"
-    return did
+    return end_again(event) or did
 
 
 def on_uninstall(event: GoHighLevelWebhook) -> str:
@@ -84,9 +87,7 @@ def on_location_created(event: GoHighLevelWebhook) -> str:
         occurred_at=event.occurred_at,
     )
     # Only now is it known whose it is: its agency's UNINSTALL may have passed it by.
-    if _end_again_now_and_then(event.company_id, event):
-        return "ignored: uninstalled since"
-    return did
+    return end_again(event) or did
 
 
 def on_location_updated(event: GoHighLevelWebhook) -> str:
@@ -150,32 +151,27 @@ def _later_types(event: GoHighLevelWebhook, types: set[str]) -> set[str]:
     return set(found.values_list("type", flat=True))
 
 
-def _end_again_now_and_then(company_id: str, event: GoHighLevelWebhook) -> bool:
-    """Apply an UNINSTALL that is here already; one that is processed before this transaction is
-    committed sees no install to end, so look once more when it is."""
-    again = partial(_end_again, company_id, event.location_id, event.occurred_at)
-    if again():
-        return True
-    transaction.on_commit(again)
-    return False
+def end_again(event: GoHighLevelWebhook) -> str:
+    """Apply the newest UNINSTALL, the account's own or its agency's, that is here already and
+    happened after this event; return what that means for the event, nothing without any.
 
-
-def _end_again(company_id: str, location_id: str, installed_at: datetime) -> bool:
-    """Apply the newest UNINSTALL, its own or its agency's, that happened after this install."""
-    concerns = _about(company_id, location_id)
-    if location_id and company_id:
+    Asked once more when the install is committed: until then an UNINSTALL sees none to end.
+    """
+    company_id = event.company_id or _agency_of(event.location_id)
+    concerns = _about(company_id, event.location_id)
+    if event.location_id and company_id:
         concerns |= _about(company_id, "")
-    later = _since(installed_at, or_then=True).filter(concerns, type__in=UNINSTALLS)
+    later = _since(event.occurred_at, or_then=True).filter(concerns, type__in=UNINSTALLS)
     newest = later.order_by("-occurred_at").first()
     if newest is None:
-        return False
+        return ""
     did = note_uninstalled(
         company_id=company_id,
-        location_id=location_id,
+        location_id=event.location_id,
         occurred_at=newest.occurred_at,
         by_agency=not newest.location_id,
     )
-    return not did.startswith("ignored")
+    return "" if did.startswith("ignored") else UNINSTALLED_SINCE
 
 
 def _about(company_id: str, location_id: str) -> Q:
@@ -198,7 +194,9 @@ def _agency_of(location_id: str) -> str:
 
 
 INSTALL = EventType(
-    on_install, "Notes the account as installed and fetches its token, unless it was removed since."
+    on_install,
+    "Notes the account as installed and fetches its token, unless it was removed since.",
+    end_again,
 )
 UNINSTALL = EventType(
     on_uninstall, "Ends the account's install, unless it was installed again since."
@@ -211,6 +209,7 @@ HANDLERS: dict[str, EventType] = {
     "LocationCreate": EventType(
         on_location_created,
         "Fetches a token for the new sub-account, if its agency installs to future ones.",
+        end_again,
     ),
     "LocationUpdate": EventType(on_location_updated, "Notes the sub-account's name and contact."),
     # Names that earlier deployments received.

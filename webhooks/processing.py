@@ -68,7 +68,13 @@ def _process(event: GoHighLevelWebhook) -> str:
 
 def _handle(kind: EventType, event: GoHighLevelWebhook, began: float) -> str:
     with transaction.atomic():
-        return _end(event, GoHighLevelWebhook.PROCESSED, kind.handle(event), began)
+        did = kind.handle(event)
+        if kind.look_again is None or did.startswith("ignored"):
+            return _end(event, GoHighLevelWebhook.PROCESSED, did, began)
+        _note_result(event, did)
+    with transaction.atomic():
+        did = kind.look_again(event) or did
+        return _end(event, GoHighLevelWebhook.PROCESSED, did, began)
 
 
 def sweep(look_for_s: float = 0) -> int:
@@ -230,6 +236,12 @@ def _end(event: GoHighLevelWebhook, status: str, result: str, began: float | Non
     if not mine:
         raise TurnLost
     return status
+
+
+def _note_result(event: GoHighLevelWebhook, result: str) -> None:
+    """Errors: TurnLost."""
+    if not _turn(event).update(result=result[:200]):
+        raise TurnLost
 
 
 def _note_failure(event: GoHighLevelWebhook, error: Exception, began: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,27 +14,20 @@ from django.utils import timezone
 
 from integrations.health import Status
 from integrations.models import GoHighLevelIntegration
+from integrations.tests.test_crash import crash, die
+from webhooks import tasks
+from webhooks.handlers import HANDLERS
 from webhooks.models import GoHighLevelWebhook
 from webhooks.processing import process_event
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(connection.vendor == "sqlite", reason="there one writes at a time"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 WAIT_S = 20
 
 
-def store(kind: str, **fields: str) -> GoHighLevelWebhook:
+def store(kind: str, **fields: Any) -> GoHighLevelWebhook:
     now = timezone.now()
-    return GoHighLevelWebhook.objects.create(
-        webhook_id=kind,
-        type=kind,
-        body="{}",
-        occurred_at=now,
-        received_at=now,
-        process_at=now,
-        **fields,
-    )
+    values = {"body": "{}", "occurred_at": now, "received_at": now, "process_at": now}
+    return GoHighLevelWebhook.objects.create(webhook_id=kind, type=kind, **(values | fields))
 
 
 def process_in_thread(
@@ -53,6 +47,7 @@ def process_in_thread(
     return thread
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="there one writes at a time")
 @pytest.mark.parametrize("ended_before", [False, True])
 @pytest.mark.parametrize("ends", ["the sub-account", "its agency"])
 def test_the_install_ends_all_the_same(ends: str, ended_before: bool, make_install: Any) -> None:
@@ -70,7 +65,7 @@ def test_the_install_ends_all_the_same(ends: str, ended_before: bool, make_insta
     about_to_commit, may_commit = threading.Event(), threading.Event()
 
     def pause_at_the_end(execute: Any, sql: str, *args: Any) -> Any:
-        if sql.startswith("UPDATE") and "processed_at" in sql:
+        if sql.startswith("UPDATE") and "result" in sql:
             about_to_commit.set()
             assert may_commit.wait(WAIT_S)
         return execute(sql, *args)
@@ -87,3 +82,41 @@ def test_the_install_ends_all_the_same(ends: str, ended_before: bool, make_insta
     row = GoHighLevelIntegration.objects.get(resource_id="loc-1")
     assert row.status == Status.UNINSTALLED
     assert set(GoHighLevelWebhook.objects.values_list("status", flat=True)) == {"processed"}
+
+
+@pytest.mark.parametrize("kind", ["INSTALL", "LocationCreate"])
+@pytest.mark.parametrize("ends", ["the sub-account", "its agency"])
+def test_a_kill_right_after_the_commit_only_puts_the_end_off(
+    kind: str, ends: str, make_install: Any
+) -> None:
+    long_ago = timezone.now() - timedelta(days=7)
+    make_install(
+        agency=True,
+        company_id="comp-1",
+        installed_at=long_ago,
+        install_to_future_locations=True,
+    )
+    begins = store(kind, company_id="comp-1", location_id="loc-1")
+
+    def kill_at_the_last_look() -> None:
+        HANDLERS[kind] = replace(HANDLERS[kind], look_again=die)
+
+    crash(kill_at_the_last_look, lambda: process_event(begins.pk))
+    rows = GoHighLevelIntegration.objects.filter(resource_id="loc-1")
+    assert rows.get().status == Status.WAITING
+    # One that was processed before the commit found nothing to end.
+    store(
+        "UNINSTALL",
+        company_id="comp-1",
+        location_id="loc-1" if ends == "the sub-account" else "",
+        status=GoHighLevelWebhook.PROCESSED,
+        result="not connected here",
+        process_at=None,
+    )
+    begins.refresh_from_db()
+    assert begins.status == GoHighLevelWebhook.PENDING
+    GoHighLevelWebhook.objects.filter(pk=begins.pk).update(process_at=timezone.now())
+    assert tasks.sweep() == 1
+    assert rows.get().status == Status.UNINSTALLED
+    begins.refresh_from_db()
+    assert (begins.status, begins.result) == ("processed", "ignored: uninstalled since")
