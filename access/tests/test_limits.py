@@ -133,6 +133,6 @@ def test_several_processes_share_one_limit():
     ]
     for process in counting:
         assert process.stdout.readline() == "ready\n"
-    counts = [int(process.communicate("go\n", timeout=60)[0]) for process in counting]
+    counts = [int(process.communicate("go\n", timeout=300)[0]) for process in counting]
     # A process takes six at a time (limit / 50), and may end with five of them left.
     assert limit - 5 * processes <= sum(counts) <= limit

@@ -83,7 +83,7 @@ class Upgraded:
             env=self.environ,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
 
     def ask(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def upgraded(
         yield there
     finally:
         sandbox.terminate()
-        sandbox.wait(10)
+        sandbox.wait(60)
         sandbox.stdout.close()
 
 

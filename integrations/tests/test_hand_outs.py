@@ -98,7 +98,7 @@ def test_as_many_are_counted_as_were_handed_out_at_once(make_install):
 
     def read(client: Client) -> None:
         try:
-            begin.wait(20)
+            begin.wait(120)
             for number in range(reads_each):
                 statuses.append(client.get(path(rows[number % 2])).status_code)
         finally:
@@ -113,7 +113,7 @@ def test_as_many_are_counted_as_were_handed_out_at_once(make_install):
         for reader in readers:
             reader.start()
         for reader in readers:
-            reader.join(60)
+            reader.join(300)
     assert statuses == [200] * (len(readers) * reads_each)
     counted = HandOut.objects.values_list("key_id", "integration_id", "tokens")
     each = threads_each * reads_each // 2

@@ -65,7 +65,7 @@ class Machine:
 
     def run(self, *command: str, check: bool = True) -> str:
         done = subprocess.run(
-            command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=120
+            command, cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=300
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -77,7 +77,7 @@ def gunicorn(log: Path) -> Iterator[Server]:
             yield server
         finally:
             process.terminate()
-            process.wait(timeout=40)
+            process.wait(timeout=120)
 
 
 def _wait_for(server: Server) -> None:

@@ -98,7 +98,7 @@ def test_a_thread_writes_what_was_counted_within_its_second(settings):
     before = set(threading.enumerate())
     counting.count(200, Outcome.STORED, "ContactCreate", 4, "192.0.2.1")
     for thread in set(threading.enumerate()) - before:
-        thread.join(timeout=10)
+        thread.join(timeout=60)
     assert AnswerCount.objects.get().count == 1
 
 

@@ -21,7 +21,7 @@ from webhooks.models import GoHighLevelWebhook
 from webhooks.processing import process_event
 
 pytestmark = pytest.mark.django_db(transaction=True)
-WAIT_S = 20
+WAIT_S = 120
 
 
 def store(kind: str, **fields: Any) -> GoHighLevelWebhook:
