@@ -12,12 +12,13 @@ import statistics
 import sys
 import time
 import uuid
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
 from bench import stage
 from bench.ingest import CONTACT
-from bench.pages import _median_ms, _owner
+from bench.pages import _median_ms, signed_in
 from bench.results import Figure, note
 
 GOAL = 2.0
@@ -37,19 +38,18 @@ PAGES = {
 
 def measure(database_url: str, sizes: list[int]) -> float:
     """Print what was measured; return the worst growth from the smallest to the largest stock."""
-    with stage.staged(database_url):
+    with stage.staged(database_url), ExitStack() as stack:
         from django.conf import settings
         from django.core.management import call_command
         from django.db import connection
-        from django.test import Client
 
         from webhooks.models import GoHighLevelWebhook
 
         settings.ALLOWED_HOSTS = ["testserver"]
         call_command("collectstatic", "--noinput", verbosity=0)
         print(stage.machine(), flush=True)
-        client: Any = Client()
-        client.force_login(_owner())
+        stack.callback(connection.close)
+        client = stack.enter_context(signed_in())
         costs: dict[str, list[float]] = {}
         try:
             for size in sizes:
@@ -64,7 +64,6 @@ def measure(database_url: str, sizes: list[int]) -> float:
                 print(f"    {'purge':<10} {took:8.1f} ms for {PURGED} rows", flush=True)
         finally:
             GoHighLevelWebhook.objects.all()._raw_delete("default")
-            connection.close()
     worst = 0.0
     for name, took_ms in costs.items():
         growth = took_ms[-1] / took_ms[0]

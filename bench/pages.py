@@ -8,6 +8,8 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from bench import due, stage
@@ -30,30 +32,29 @@ PAGES = {
 
 def measure(database_url: str, sizes: list[int]) -> float:
     """Print what was measured; return the worst growth from the smallest to the largest table."""
-    with stage.staged(database_url):
+    with stage.staged(database_url), ExitStack() as stack:
         from django.conf import settings
         from django.core.management import call_command
         from django.db import connection
-        from django.test import Client
+
+        from integrations.models import HealthDay
 
         settings.ALLOWED_HOSTS = ["testserver"]
         call_command("collectstatic", "--noinput", verbosity=0)
         print(stage.machine(), flush=True)
-        client: Any = Client()
-        client.force_login(_owner())
+        stack.callback(connection.close)
+        client = stack.enter_context(signed_in())
+        stack.callback(HealthDay.objects.all().delete)
+        stack.callback(due._empty)
         costs: dict[str, list[float]] = {name: [] for name in PAGES}
-        try:
-            for size in sizes:
-                due._grow_to(size)
-                _tick()
-                print(f"  {size:>9,} installs", flush=True)
-                for name, path in PAGES.items():
-                    ms, queries = _median_ms(client, path or _an_account())
-                    costs[name].append(ms)
-                    print(f"    {name:<15} {ms:8.1f} ms  {queries:3} queries", flush=True)
-        finally:
-            due._empty()
-            connection.close()
+        for size in sizes:
+            due._grow_to(size)
+            _tick()
+            print(f"  {size:>9,} installs", flush=True)
+            for name, path in PAGES.items():
+                ms, queries = _median_ms(client, path or _an_account())
+                costs[name].append(ms)
+                print(f"    {name:<15} {ms:8.1f} ms  {queries:3} queries", flush=True)
     worst = 0.0
     for name, took in costs.items():
         growth = took[-1] / took[0]
@@ -65,10 +66,21 @@ def measure(database_url: str, sizes: list[int]) -> float:
     return worst
 
 
-def _owner() -> Any:
+@contextmanager
+def signed_in() -> Iterator[Any]:
+    """Yield the browser of an owner who is there for the measurement alone."""
+    from django.test import Client
+
     from access.models import User
 
-    return User.objects.create_superuser("bench", password=None)
+    owner = User.objects.create_superuser("bench", password=None)
+    client = Client()
+    client.force_login(owner)
+    try:
+        yield client
+    finally:
+        client.logout()
+        owner.delete()
 
 
 def _tick() -> None:

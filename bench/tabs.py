@@ -23,7 +23,7 @@ import requests
 from bench import due, stage
 from bench.harness import free_port
 from bench.idle import WARM_UP_S, _watch
-from bench.pages import _owner
+from bench.pages import signed_in
 from bench.programs import WEB, WORKER, Program, program, until
 from bench.results import Figure, note
 from bench.soak.visitors import _once_more_over_a_fresh_connection
@@ -87,12 +87,11 @@ def measure(database_url: str, installs: int, tabs: int, seconds: float) -> floa
     port, script, costs = free_port(), (stage.ROOT / "static/js/live.js").read_text(), []
     with stage.staged(database_url), ExitStack() as stack:
         from django.core.management import call_command
-        from django.test import Client
 
         call_command("collectstatic", "--noinput", verbosity=0)
         stack.callback(due._empty)
         due._grow_to(installs)
-        (client := Client()).force_login(_owner())
+        client = stack.enter_context(signed_in())
         session = {name: cookie.value for name, cookie in client.cookies.items()}
         shown = Tabs(f"http://127.0.0.1:{port}", session, tabs)
         log, environ = Path("/dev/null"), {"PORT": str(port)}
