@@ -354,6 +354,12 @@ CACHES = {
     },
     # The queue writes its statistics several times a second, and nobody reads them.
     "queue": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "queue"},
+    # dashboard/looks.py: a panel has up to 200 kB.
+    "looks": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "LOCATION": "looks",
+        "OPTIONS": {"MAX_ENTRIES": 50},
+    },
 }
 if REDIS_URL:
     CACHES["default"] = {

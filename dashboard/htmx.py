@@ -14,6 +14,7 @@ from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
+from django.middleware.csrf import get_token
 from django.shortcuts import resolve_url
 from django.template.loader import render_to_string
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
@@ -26,6 +27,7 @@ from access.audit import is_recorded, record
 from access.models import AuditEvent, User
 from access.roles import Permission
 from access.sudo import is_confirmed
+from dashboard import looks
 from integrations.models import GoHighLevelIntegration, IntegrationQuerySet
 
 VERSION_HEADER = "X-Panel-Version"
@@ -117,11 +119,42 @@ def panel(request: HtmxRequest, template: str, context: Mapping[str, Any]) -> Ht
 
     The browser sends back the version it got; a CSRF token in it differs each time by design.
     """
-    html = render_to_string(template, dict(context), request)
-    version = hashlib.sha256(_CSRF_VALUE.sub("", html).encode()).hexdigest()[:16]
+    html, version = _draw(request, template, context)
     if request.headers.get(VERSION_HEADER) == version:
         return HttpResponse(status=204)
-    return HttpResponse(html, headers={VERSION_HEADER: version})
+    return HttpResponse(_with_csrf_token(html, request), headers={VERSION_HEADER: version})
+
+
+def shared_panel(
+    request: HtmxRequest, template: str, read: Callable[[], Mapping[str, Any]]
+) -> HttpResponse:
+    """As `panel`, for one that many have open all day: what was just drawn for somebody who may
+    see the same is good for a moment (looks.py), so that a poll need not read anything.
+
+    The version also says when its data was read. Who sends none, as after a click, gets a panel
+    that is read now.
+    """
+    shown, _, since = request.headers.get(VERSION_HEADER, "").partition("-")
+    user = request.user
+    look = looks.find(request, user, since=int(since[:20])) if since.isdecimal() else None
+    if look is None:
+        read_at = looks.now_us()
+        look = looks.Look(*_draw(request, template, read()), read_at)
+        looks.keep(request, user, look)
+    headers = {VERSION_HEADER: f"{look.version}-{look.read_at}"}
+    if look.version == shown:
+        return HttpResponse(status=204, headers=headers)
+    return HttpResponse(_with_csrf_token(look.html, request), headers=headers)
+
+
+def _draw(request: HtmxRequest, template: str, context: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the fragment without CSRF tokens, and its version: the same for the same content."""
+    html = _CSRF_VALUE.sub("", render_to_string(template, dict(context), request))
+    return html, hashlib.sha256(html.encode()).hexdigest()[:16]
+
+
+def _with_csrf_token(html: str, request: HtmxRequest) -> str:
+    return _CSRF_VALUE.sub(lambda _empty: get_token(request), html)
 
 
 def announce_change(response: HttpResponse) -> HttpResponse:

@@ -31,6 +31,7 @@ from dashboard.htmx import (
     installs_of,
     next_page,
     panel,
+    shared_panel,
     staff_page,
     toast,
     wants_partial,
@@ -67,7 +68,9 @@ def overview(request: HtmxRequest) -> HttpResponse:
 
 @staff_page()
 def live_overview(request: HtmxRequest) -> HttpResponse:
-    return panel(request, "dashboard/_overview_panel.html", _overview_context(request))
+    return shared_panel(
+        request, "dashboard/_overview_panel.html", lambda: _overview_context(request)
+    )
 
 
 @staff_page()
@@ -90,7 +93,7 @@ def install_export(request: HtmxRequest) -> StreamingHttpResponse:
 
 @staff_page()
 def live_install_list(request: HtmxRequest) -> HttpResponse:
-    return panel(request, "dashboard/_installs_panel.html", _list_context(request))
+    return shared_panel(request, "dashboard/_installs_panel.html", lambda: _list_context(request))
 
 
 @staff_page()

@@ -123,6 +123,8 @@
     if (!elt.matches("[data-panel]")) return;
     if (successful) good(xhr.getResponseHeader("Date"));
     else failing = true;
+    // The same as shown, but read later.
+    if (xhr.status === 204 && version) version = xhr.getResponseHeader(VERSION) || version;
   });
   document.body.addEventListener("htmx:sendError", () => (failing = true));
   document.body.addEventListener("htmx:afterSettle", showWorst);
