@@ -27,6 +27,8 @@ from webhooks.handlers import HANDLERS
 from webhooks.models import AnswerCount, EventQuerySet, EventStock, GoHighLevelWebhook, Outcome
 
 PER_PAGE = 50
+# As the indexes have it on MariaDB, where they end in the primary key: else it sorts all rows.
+NEWEST_FIRST = ("-received_at", "pk")
 # A search for text reads bodies: as many as this, then it asks whether to go on.
 SEARCH_READS = 5000
 TYPES_SEEN_WITHIN = timedelta(days=3)
@@ -144,7 +146,7 @@ def read_page(user: User, query: QueryDict, now: datetime) -> EventPage:
     rows = GoHighLevelWebhook.objects.visible_to(user)
     before = query.get("before", "")
     found = EventFilter(query, _before(rows, before))
-    newest = found.qs.order_by("-received_at", "-pk").defer("body", "headers")
+    newest = found.qs.order_by(*NEWEST_FIRST).defer("body", "headers")
     events = list(newest[: PER_PAGE + 1])
     older = _cursor(events[PER_PAGE - 1]) if len(events) > PER_PAGE else ""
     if not older and found.looked_back_to:
@@ -240,7 +242,7 @@ def _before(rows: EventQuerySet, cursor: str) -> EventQuerySet:
         return rows
     if pk is None:
         return rows.filter(received_at__lte=moment)
-    earlier = Q(received_at__lt=moment) | Q(received_at=moment, pk__lt=pk)
+    earlier = Q(received_at__lt=moment) | Q(received_at=moment, pk__gt=pk)
     return rows.filter(earlier, received_at__lte=moment)
 
 
