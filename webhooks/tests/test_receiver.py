@@ -79,7 +79,7 @@ def test_many_events_at_once_ring_once_and_are_all_found_by_the_sweep(post, run_
     assert not GoHighLevelWebhook.objects.filter(status=GoHighLevelWebhook.PENDING).exists()
 
 
-def test_the_bell_rings_again_after_half_a_second(post, monkeypatch, usual_bell):
+def test_the_bell_rings_again_after_its_pause(post, monkeypatch, usual_bell):
     post(as_body(webhookId="w-1"))
     monkeypatch.setattr(bell, "_last_ring", bell._last_ring - bell.EVERY_S)
     post(as_body(webhookId="w-2"))
