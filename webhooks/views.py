@@ -6,12 +6,13 @@ import hashlib
 import json
 import logging
 import time
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from django.conf import settings
 from django.db import Error as DatabaseFault
-from django.db import IntegrityError
+from django.db import IntegrityError, connection, transaction
 from django.http import HttpRequest, JsonResponse
 from django.http.request import RawPostDataException, UnreadablePostError
 from django.utils import timezone
@@ -120,11 +121,13 @@ def read_event(body: bytes, now: datetime) -> GoHighLevelWebhook:
 def store(event: GoHighLevelWebhook) -> bool:
     """Keep the event, and ring for the worker; False when it is known already.
 
-    One statement that commits by itself: a transaction around it would cost two more.
+    One statement that commits by itself: a transaction around it would cost two more. Only within
+    somebody's transaction it has a savepoint, as a refused INSERT would end the whole of that.
     Errors: DatabaseFault, after MOST_WAIT_MS at the latest.
     """
+    apart = transaction.atomic() if connection.in_atomic_block else nullcontext()
     try:
-        with at_most(MOST_WAIT_MS):
+        with apart, at_most(MOST_WAIT_MS):
             event.save(force_insert=True)
     except IntegrityError:
         if not GoHighLevelWebhook.objects.filter(webhook_id=event.webhook_id).exists():

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
 from django.test import Client
 from django.utils.module_loading import import_string
 from django_q.models import OrmQ
@@ -13,7 +11,6 @@ from django_q.models import OrmQ
 from sandbox.outbox import Send
 from sandbox.world import World
 from webhooks import bell, counting, processing
-from webhooks.models import GoHighLevelWebhook
 
 WEBHOOK = "/app/webhook/"
 
@@ -38,18 +35,6 @@ def usual_bell(monkeypatch: pytest.MonkeyPatch) -> None:
     a test does within one."""
     monkeypatch.setattr(bell, "EVERY_S", 60)
     monkeypatch.setattr(bell, "_last_ring", -3600.0)
-
-
-@pytest.fixture(autouse=True)
-def a_refused_insert_does_not_end_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most tests run in a transaction, which a refused INSERT would spoil; the receiver not."""
-    save = GoHighLevelWebhook.save
-
-    def save_in_savepoint(event: GoHighLevelWebhook, **options: Any) -> None:
-        with transaction.atomic() if connection.in_atomic_block else nullcontext():
-            save(event, **options)
-
-    monkeypatch.setattr(GoHighLevelWebhook, "save", save_in_savepoint)
 
 
 @pytest.fixture
