@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
+from django.conf import settings as django_settings
 
 from integrations import checks
 
@@ -21,6 +25,24 @@ def test_the_settings_of_the_tests_pass():
 def test_missing_or_weak_keys_stop_the_start(settings, keys):
     settings.TOKEN_ENCRYPTION_KEYS = keys
     assert ids(checks.check_encryption_keys()) == ["integrations.E001"]
+
+
+@pytest.mark.one_database
+def test_the_web_server_does_not_start_without_a_key():
+    environ = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "WHATREACH_ENV_FILE": os.devnull,
+        "TOKEN_ENCRYPTION_KEYS": "",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", "import config.wsgi"],
+        cwd=django_settings.BASE_DIR,
+        env=environ,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert ended.returncode != 0
+    assert "TOKEN_ENCRYPTION_KEYS is not set" in ended.stderr
 
 
 def test_a_lease_shorter_than_its_calls_is_an_error(monkeypatch):
