@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 
 HEADER = "X-GHL-Signature"
 RSA_HEADER = "X-WH-Signature"
+ED25519_BYTES = 32
 
 K = TypeVar("K", Ed25519PublicKey, RSAPublicKey)
 
@@ -41,7 +42,8 @@ class SigningKeys:
 
 @cache
 def load_keys(ed25519: tuple[str, ...], rsa: tuple[str, ...] = ()) -> SigningKeys:
-    """Read public keys given as PEM or as the base64 of their DER form.
+    """Read public keys given as PEM or as the base64 of their DER form, or of the bare 32 bytes of
+    an Ed25519 key.
 
     Errors: ValueError for a text that is no such key.
     """
@@ -100,4 +102,7 @@ def _of_type(kind: type[K], texts: Sequence[str]) -> Iterable[K]:
 def _load(text: str) -> object:
     if "BEGIN" in text:
         return load_pem_public_key(text.replace("\\n", "\n").encode())
-    return load_der_public_key(base64.b64decode(text, validate=True))
+    raw = base64.b64decode(text, validate=True)
+    if len(raw) == ED25519_BYTES:
+        return Ed25519PublicKey.from_public_bytes(raw)
+    return load_der_public_key(raw)

@@ -42,6 +42,13 @@ def test_the_published_vector_is_accepted_with_its_own_key(client, settings):
     assert len(VECTOR_BODY) == 220
 
 
+def test_a_key_may_be_given_by_its_bare_bytes(client, settings):
+    bare = base64.b64decode(RFC_KEY)[-32:]
+    settings.GHL_WEBHOOK_PUBLIC_KEYS = [base64.b64encode(bare).decode()]
+    settings.GHL_APP_ID = VECTOR_APP
+    assert receive(client, VECTOR_BODY, X_GHL_Signature=VECTOR_SIGNATURE).status_code == 200
+
+
 def test_the_vector_is_refused_with_highlevels_key(client, settings):
     settings.GHL_WEBHOOK_PUBLIC_KEYS, settings.GHL_APP_ID = [HIGHLEVEL_KEY], VECTOR_APP
     assert receive(client, VECTOR_BODY, X_GHL_Signature=VECTOR_SIGNATURE).status_code == 401
