@@ -54,6 +54,7 @@ class HighLevelError(Exception):
     """Base of all. `cause`: a code of causes.py; `detail`: HighLevel's text, secrets removed."""
 
     cause = "our_request"
+    retry_after_s: float | None = None  # the wait that a 429 or 5xx asked for
 
     def __init__(
         self, detail: str = "", *, http_status: int | None = None, trace_id: str = ""
@@ -82,7 +83,6 @@ class Unreadable(Unknown):
 
 class RateLimited(HighLevelError):
     cause = "rate_limited"
-    retry_after_s: float | None = None
 
 
 class Inactive(HighLevelError):
@@ -431,12 +431,11 @@ def _connection_error(error: requests.ConnectionError) -> HighLevelError:
 def _common_error(response: requests.Response, text: str) -> HighLevelError | None:
     """The errors that mean the same on every call; None for those that depend on it."""
     about: dict[str, Any] = {"http_status": response.status_code, "trace_id": _trace_id(response)}
-    if response.status_code == 429:
-        error = RateLimited(text, **about)
+    if response.status_code == 429 or response.status_code >= 500:
+        kind = RateLimited if response.status_code == 429 else ServerError
+        error = kind(text, **about)
         error.retry_after_s = _retry_after_s(response)
         return error
-    if response.status_code >= 500:
-        return ServerError(text, **about)
     if "not active" in text.lower():
         return Inactive(text, **about)
     return None
@@ -557,14 +556,9 @@ def _trace_id(response: requests.Response) -> str:
 
 def _retry_after_s(response: requests.Response) -> float | None:
     """Return the wait asked for: Retry-After, else the length of the rate limit's interval."""
-    try:
-        return float(response.headers["Retry-After"])
-    except (KeyError, ValueError):
-        pass
-    try:
-        return float(response.headers["X-RateLimit-Interval-Milliseconds"]) / 1000
-    except (KeyError, ValueError):
-        return None
+    asked_for_s = _seconds(response.headers.get("Retry-After"))
+    interval_ms = _seconds(response.headers.get("X-RateLimit-Interval-Milliseconds"))
+    return asked_for_s or (interval_ms / 1000 if interval_ms else None)
 
 
 def _seconds(value: Any) -> int | None:

@@ -166,13 +166,12 @@ def _try_later(comparison: Comparison, error: HighLevelError) -> None:
     if tries >= MOST_TRIES:
         _end(comparison, error.cause)
         return
-    wait_s = error.retry_after_s if isinstance(error, RateLimited) else None
     now = timezone.now()
     _save(
         comparison,
         tries=tries,
         cause=error.cause,
-        continue_at=pacing.next_try(now, None, tries, asked_for_s=wait_s or 0),
+        continue_at=pacing.next_try(now, None, tries, asked_for_s=error.retry_after_s or 0),
     )
 
 

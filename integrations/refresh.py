@@ -40,7 +40,6 @@ from integrations.highlevel import (
     HighLevelError,
     Inactive,
     OurFault,
-    RateLimited,
     Refused,
     TokenRejected,
     TokenSet,
@@ -499,7 +498,7 @@ class _Renewal:
                 now,
                 verdict,
                 failures,
-                asked_for_s=_asked_for_s(error),
+                asked_for_s=error.retry_after_s or 0,
                 reconnect=settings.GHL_RECONNECT,
             ),
             "requested_at": None,
@@ -521,11 +520,6 @@ class _Renewal:
         if verdict is None and cause in PASSING_CAUSES:
             outage.note_failure(now)
         return RefreshResult(Outcome.FAILED, cause=cause, expires_at=self.row.expires_at)
-
-
-def _asked_for_s(error: HighLevelError) -> float:
-    wait_s = error.retry_after_s if isinstance(error, RateLimited) else None
-    return wait_s or 0
 
 
 def request_refresh(pk: uuid.UUID, *, trigger: str, caller: str) -> bool:

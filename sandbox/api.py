@@ -205,10 +205,11 @@ def _broken(result: Answer, fault: Fault) -> SandboxResponse:
         return SandboxResponse(page, status=fault.status, content_type="text/html")
     if kind == "401":
         return _json(Answer(errors.invalid_client().body, 401))
+    wait = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
     if kind == "429":
-        wait = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
         return _json(Answer(errors.too_many_requests().body, 429, wait))
-    return _json(Answer({"statusCode": int(kind), "message": "Internal server error"}, int(kind)))
+    body = {"statusCode": int(kind), "message": "Internal server error"}
+    return _json(Answer(body, int(kind), wait))
 
 
 def _latency(request: SandboxRequest) -> float:

@@ -140,9 +140,13 @@ def test_the_wait_is_read_from_retry_after_else_from_the_limits_interval():
     with pytest.raises(RateLimited) as caught:
         refresh(429, {}, **{"X-RateLimit-Interval-Milliseconds": "10000"})
     assert caught.value.retry_after_s == 10
-    with pytest.raises(RateLimited) as caught:
-        refresh(429, {}, **{"Retry-After": "tomorrow"})
-    assert caught.value.retry_after_s is None
+    for no_wait in ("tomorrow", "inf", "-5"):
+        with pytest.raises(RateLimited) as caught:
+            refresh(429, {}, **{"Retry-After": no_wait})
+        assert caught.value.retry_after_s is None
+    with pytest.raises(ServerError) as caught:
+        refresh(503, {}, **{"Retry-After": "17"})
+    assert caught.value.retry_after_s == 17
 
 
 def test_an_error_does_not_repeat_a_token_that_the_answer_names():
