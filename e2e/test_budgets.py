@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from e2e.furniture import furnish
-from e2e.people import open_account, sign_in
+from e2e.people import install, open_account, sign_in
 from e2e.product import Product, manage
 
 # Of a first visit, compressed as sent, headers included.
@@ -30,6 +30,10 @@ WATCH = """() => {
         htmx.trigger(document.body, "tick");
     }, 400);
 }"""
+
+CUT = """(all) => all
+    .filter((e) => e.scrollWidth > e.clientWidth || e.scrollHeight > e.clientHeight)
+    .map((e) => e.textContent)"""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,22 @@ def test_nothing_moves_while_accounts_change_their_state(
         assert "refreshing" in page.evaluate("[...seen]")
         assert page.evaluate("moved") == []
     context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_no_usual_name_in_the_list_is_cut(
+    product: Product, page: Page, furnished: Furnished, width: int
+) -> None:
+    names = ["Harborview Physical Therapy", "Cottonwood Valley Pediatrics and Family Care"]
+    agency = product.control("agencies", name="Northern Lights Marketing Group", locations=names)
+    sign_in(product, page)
+    install(product, page, agency["id"])
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"/installs/?agency={agency['id']}")
+    shown = page.locator("tr.install-row").locator(".install-name, .install-agency")
+    expect(shown.filter(has_text=names[0])).to_be_visible()
+    assert {*names, "Northern Lights Marketing Group"} == set(shown.all_inner_texts())
+    assert shown.evaluate_all(CUT) == []
 
 
 def _watch(context: BrowserContext, path: str, width: int) -> Page:
