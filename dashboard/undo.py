@@ -48,7 +48,9 @@ def _switch_person_on(request: HtmxRequest, ids: list[str]) -> str:
     # Roles may have changed since; and whoever comes back later has to confirm who they are.
     if not request.user.has_perm(Permission.PEOPLE) or not is_confirmed(request):
         return "That was a while ago. Switch them on again in the list of people."
-    person = User.objects.get(pk=ids[0])
+    person = User.objects.filter(pk=ids[0]).first()
+    if person is None:
+        return "Somebody has deleted that person meanwhile."
     with transaction.atomic():
         people.reactivate(person)
         record(request, "person.reactivate", target=person)

@@ -204,6 +204,16 @@ def test_switching_off_is_taken_back_by_one_click_while_one_is_confirmed(
     assert User.objects.get(pk=kim.pk).is_active is False
 
 
+def test_undo_for_a_person_who_was_deleted_meanwhile_says_so(
+    staff_client: Client, make_person: Person
+) -> None:
+    kim = make_person("kim", Role.VIEWER)
+    staff_client.post(f"/people/{kim.pk}/deactivate/")
+    kim.delete()
+    answer = staff_client.post("/undo/", follow=True)
+    assert "Somebody has deleted that person meanwhile." in answer.content.decode()
+
+
 def test_the_page_makes_as_many_queries_for_thirty_people_as_for_one(
     staff_client: Client, make_person: Person, django_assert_num_queries: Any
 ) -> None:
