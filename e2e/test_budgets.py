@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 
 import pytest
@@ -79,13 +80,19 @@ def test_a_first_visit_weighs_no_more_than_its_budget(
 
 
 def test_nothing_moves_while_accounts_change_their_state(
-    product: Product, browser: Browser, furnished: Furnished
+    product: Product, browser: Browser, furnished: Furnished, request: pytest.FixtureRequest
 ) -> None:
     # A worker that has just begun is a banner that goes away.
     a_tick = "from integrations.tasks import scheduled_tick; scheduled_tick()"
     manage(product.environ, "shell", "-c", a_tick)
     context = browser.new_context(base_url=product.url)
-    sign_in(product, context.new_page())
+    page = context.new_page()
+    sign_in(product, page)
+    # A second try of this test would find what the first one has wrecked.
+    wreck = f"Wreck {secrets.token_hex(4)}"
+    wrecked = product.control("agencies", name=wreck, locations=[])
+    request.addfinalizer(lambda: product.control("uninstall", company_id=wrecked["id"]))
+    install(product, page, wrecked["id"])
     watched = [
         _watch(context, furnished.paths[name], width)
         for name in ("overview", "accounts")
@@ -95,6 +102,11 @@ def test_nothing_moves_while_accounts_change_their_state(
     manage(product.environ, "refresh_ghl_tokens", "--force")
     product.control("knobs", latency_seconds=0)
     product.control("uninstall", location_id=furnished.ids["Green Gym"])
+    product.control("refuse", company_id=wrecked["id"])
+    open_account(page, wreck)
+    page.get_by_role("button", name="Refresh now").click()
+    for page in watched[:2]:
+        expect(page.locator(".attention-item", has_text=wreck)).to_be_visible()
     for page in watched:
         gym = page.locator("tr.install-row", has_text="Green Gym")
         expect(gym.locator(".state")).to_have_text("Uninstalled")

@@ -28,7 +28,7 @@ def test_it_says_in_one_sentence_that_all_is_well(staff_client: Client, make_ins
     html = html_of(staff_client.get("/"))
     assert "All 2 accounts are connected." in html
     assert "100 % healthy" in html
-    assert "Needs attention" not in html
+    assert "Nothing needs you now." in html and "attention-item" not in html
     assert "<title>Overview · WhatReach</title>" in html
 
 
