@@ -53,6 +53,51 @@ def test_accounts_and_events_are_looked_after_without_a_script(
     expect(plain.locator("#toasts")).to_contain_text("is processed again")
 
 
+def test_several_accounts_are_refreshed_and_snoozed_without_a_script(
+    product: Product, plain: Page
+) -> None:
+    names = ["Hushed Gym", "Mute Dental"]
+    agency = product.control("agencies", name="Still Agency", locations=names)
+    sign_in(product, plain)
+    install(product, plain, agency["id"])
+    accounts = f"/installs/?agency={agency['id']}"
+    plain.goto(f"{accounts}&state=healthy")
+    _reload_until(plain, ".list-count", "3 accounts found")
+    product.control("pause", location_id=agency["locations"][1]["id"])
+    for name in names:
+        plain.get_by_label(f"Select {name}").check()
+    plain.get_by_role("button", name="Refresh selected").click()
+    plain.get_by_role("button", name="Refresh 2").click()
+    _reload_until(plain, "h1", "1 of 2 renewed")
+    renewed = plain.get_by_role("region", name="Renewed", exact=True)
+    expect(renewed.get_by_role("link")).to_have_text(["Hushed Gym"])
+    rest = plain.get_by_role("region", name="Not renewed")
+    expect(rest).to_contain_text("Mute Dental Failed: Paused by HighLevel")
+
+    plain.goto(accounts)
+    plain.get_by_label("Select Mute Dental").check()
+    plain.get_by_role("button", name="Snooze…").click()
+    plain.get_by_label("Why").fill("The client is told")
+    plain.get_by_role("button", name="Snooze alerts about 1").click()
+    expect(plain.locator("#toasts")).to_contain_text("No alerts about 1 account for a while.")
+    plain.get_by_role("button", name="Undo").click()
+    expect(plain.locator("#toasts")).to_contain_text("Its alerts come again.")
+
+
+def test_a_key_is_made_and_disabled_without_a_script(product: Product, plain: Page) -> None:
+    sign_in(product, plain)
+    plain.goto("/keys/new/")
+    plain.get_by_label("Name").fill("Shop")
+    plain.get_by_label("See installs and their health").check()
+    plain.get_by_role("button", name="Make the key").click()
+    expect(plain.locator(".key-text")).to_have_text(re.compile("^wr_"))
+    plain.get_by_role("link", name="I have it").click()
+    plain.get_by_role("button", name="Disable key").click()
+    expect(plain.locator(STATE)).to_have_text("disabled")
+    plain.get_by_role("button", name="Undo: enable again").click()
+    expect(plain.locator(STATE)).to_have_text("works")
+
+
 def _reload_until(page: Page, selector: str, text: str) -> None:
     """As a person does whose page does not renew itself."""
     for _ in range(40):
