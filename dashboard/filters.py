@@ -77,10 +77,18 @@ class InstallFilter(django_filters.FilterSet):
         return any(self.form.cleaned_data.values()) if self.form.is_valid() else False
 
     @property
+    def in_use(self) -> int:
+        """How many of the lists to choose from are set."""
+        return self.more_in_use + self._set("state")
+
+    @property
     def more_in_use(self) -> int:
-        """How many of the less frequent filters are set."""
+        """How many of the less frequent ones are set."""
+        return self._set("expires", "scopes", "used")
+
+    def _set(self, *names: str) -> int:
         chosen = self.form.cleaned_data if self.form.is_valid() else {}
-        return sum(bool(chosen.get(name)) for name in ("expires", "scopes", "used"))
+        return sum(bool(chosen.get(name)) for name in names)
 
     @property
     def state_label(self) -> str:

@@ -98,6 +98,20 @@ def test_a_search_is_made_once_also_when_the_field_is_left(product: Product, pag
     assert [url for url in searches if "q=nothing" in url] == searches[:1]
 
 
+def test_on_a_phone_the_button_of_the_filters_counts_those_that_are_set(
+    product: Product, page: Page
+) -> None:
+    sign_in(product, page)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/installs/?used=never")
+    page.get_by_text("Filters (1)", exact=True).click()
+    state = page.get_by_label("State", exact=True)
+    state.select_option("healthy")
+    expect(page.get_by_text("Filters (2)", exact=True)).to_be_visible()
+    state.select_option("")
+    expect(page.get_by_text("Filters (1)", exact=True)).to_be_visible()
+
+
 def test_a_pause_stops_the_polling(product: Product, page: Page) -> None:
     sign_in(product, page)
     page.goto("/")

@@ -98,6 +98,21 @@ def test_a_key_is_made_and_disabled_without_a_script(product: Product, plain: Pa
     expect(plain.locator(STATE)).to_have_text("works")
 
 
+def test_filters_are_folded_on_a_phone_and_open_without_a_script(
+    product: Product, plain: Page
+) -> None:
+    sign_in(product, plain)
+    plain.goto("/installs/")
+    state = plain.get_by_label("State", exact=True)
+    expect(state).to_be_visible()
+    plain.set_viewport_size({"width": 390, "height": 844})
+    expect(state).to_be_hidden()
+    plain.get_by_text("Filters", exact=True).click()
+    state.select_option("uninstalled")
+    plain.get_by_role("button", name="Search").click()
+    expect(plain.get_by_text("Filters (1)")).to_be_visible()
+
+
 def _reload_until(page: Page, selector: str, text: str) -> None:
     """As a person does whose page does not renew itself."""
     for _ in range(40):

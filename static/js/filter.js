@@ -11,6 +11,14 @@ document.body.addEventListener("htmx:configRequest", (event) => {
 });
 // What is typed was looked for while it was typed: leaving the field is nothing new.
 document.getElementById("id_q")?.addEventListener("change", (event) => event.stopPropagation());
+// A button tells how many of the lists behind it are set.
+document.getElementById("filter")?.addEventListener("change", () => {
+  for (const fold of document.querySelectorAll("#filter [data-counts-fields]")) {
+    const set = [...fold.querySelectorAll("select")].filter((list) => list.value).length;
+    fold.querySelector("[data-count]").textContent = set ? ` (${set})` : "";
+    fold.querySelector("summary").classList.toggle("filter-in-use", set > 0);
+  }
+});
 // Links for what the list shows follow its filter.
 document.body.addEventListener("htmx:pushedIntoHistory", () => {
   for (const link of document.querySelectorAll("[data-follows-filter]")) link.search = location.search;
