@@ -123,7 +123,9 @@ TEMPLATES = [
 # --- Database -------------------------------------------------------------------------------
 
 DATABASES = {
-    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'whatreach.sqlite3'}")
+    "default": env.db_url_config(
+        secret("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'whatreach.sqlite3'}")
+    )
 }
 _database = DATABASES["default"]
 _engine = _database["ENGINE"].rsplit(".", 1)[-1]
@@ -332,7 +334,7 @@ INVITATION_LIFE = timedelta(days=env.int("INVITATION_DAYS", default=7))
 AUDIT_KEEP_DAYS = env.int("AUDIT_KEEP_DAYS", default=730)
 
 # Without a mail server, alerts are written to the log; links to sign in are not made.
-_mail = env.email_url("EMAIL_URL", default="consolemail://")
+_mail = env.email_url_config(secret("EMAIL_URL", default="consolemail://"))
 EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT = (
     _mail["EMAIL_BACKEND"],
     _mail["EMAIL_HOST"],

@@ -13,7 +13,10 @@ KINDS = {"sqlite3": "sqlite", "postgresql": "postgresql", "mysql": "mysql"}
 
 env = environ.Env()
 env.read_env(os.environ.get("WHATREACH_ENV_FILE", ROOT / ".env"))
-url = env.db_url("DATABASE_URL", default=f"sqlite:///{ROOT / 'whatreach.sqlite3'}")
+file = env.str("DATABASE_URL_FILE", default="")
+default = f"sqlite:///{ROOT / 'whatreach.sqlite3'}"
+text = Path(file).read_text().strip() if file else env.str("DATABASE_URL", default=default)
+url = env.db_url_config(text)
 kind = KINDS[url["ENGINE"].rpartition(".")[2]]
 ports = {"postgresql": 5432, "mysql": 3306, "sqlite": ""}
 values = {

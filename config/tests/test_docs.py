@@ -94,6 +94,13 @@ def test_a_setting_is_documented(name: str) -> None:
     assert len(rows) == 1, f"docs/settings.md has {len(rows)} rows for {name}"
 
 
+def test_what_is_marked_secret_is_what_may_come_from_a_file() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text()
+    marked = re.findall(r"^\| `([A-Z0-9_]+)` \*secret\*", text, re.MULTILINE)
+    source = (ROOT / "config" / "settings.py").read_text()
+    assert set(marked) == set(re.findall(r'\bsecret\(\s*"(\w+)"', source))
+
+
 def test_the_example_file_has_each_setting_once() -> None:
     lines = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert Counter(lines) == Counter(environment_names())

@@ -180,3 +180,15 @@ def test_only_the_newest_copies_are_kept_and_nobody_else_may_read_them(
     assert [str(left[-1]), left[0].name] == [newest, "whatreach-20260103T000000Z.sqlite3.gz"]
     assert len(left) == 2
     assert Path(newest).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.one_database
+def test_the_databases_address_may_stand_in_a_file(tmp_path):
+    file = tmp_path / "url"
+    file.write_text("postgres://wr:p%40w@db.test:5433/whatreach\n")
+    machine = Machine("", "", tmp_path / "key")
+    machine.environ |= {"DATABASE_URL_FILE": str(file), "TOKEN_ENCRYPTION_KEYS_FILE": ""}
+    look = "from config import settings; print(settings.DATABASES['default']['PASSWORD'])"
+    assert machine.run(sys.executable, "-c", look) == "p@w\n"
+    told = machine.run(sys.executable, "deploy/database_url.py")
+    assert "kind=postgresql" in told and "password=p@w" in told
