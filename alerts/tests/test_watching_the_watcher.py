@@ -78,20 +78,32 @@ def sentinel_of(group):
     return pid
 
 
-def test_kill_9_of_the_scheduler_is_told_apart(running, staff_client, make_channel):
+def test_kill_9_of_the_scheduler_is_told_apart(
+    sandbox,  # noqa: F811
+    running,
+    staff_client,
+    api,
+    make_channel,
+):
     make_channel()
+    row = sandbox.install(bulk=False)
     os.kill(sentinel_of(running), signal.SIGKILL)
     killed_at = timezone.now()
     Heartbeat.objects.filter(name=heartbeat.SCHEDULER).update(at=F("at") - WITHIN)
     pulse(since=killed_at)  # its orphans go on working
     page = staff_client.get("/").content.decode()
     assert "The worker&#x27;s scheduler stands still: nothing is renewed by itself." in page
+    assert "<code>python manage.py qcluster</code>" in page
     assert staff_client.get("/readyz").json()["checks"]["worker"] == "ok"
     assert watchdog()[0] == 1
     # Either the watchdog or an orphan has sent it.
     sent = Delivery.objects.filter(status=Delivery.SENT)
     until(sent.exists, what="the message is sent")
     assert sent.get().subject == "The worker's scheduler stands still"
+    GoHighLevelIntegration.objects.update(expires_at=timezone.now())
+    assert api().get(f"/app/get-token/{row.pk}/").status_code == 200
+    row.refresh_from_db()
+    assert row.expires_at > timezone.now()
 
 
 def test_the_scheduler_shows_itself_and_not_the_worker():

@@ -24,6 +24,9 @@ from django.conf import settings
 from django.core.management import get_commands
 from django.test import Client
 
+from alerts import watchdog
+from integrations import heartbeat
+
 ROOT = Path(settings.BASE_DIR)
 DEPLOY = ROOT / "deploy"
 
@@ -70,6 +73,25 @@ def test_the_worker_is_stopped_by_its_first_process_alone():
     unit = (DEPLOY / "systemd" / "whatreach-worker.service").read_text()
     for line in ("KillMode=mixed", "Restart=always", "TimeoutStopSec=150"):
         assert line in unit.splitlines()
+
+
+def seconds_of(unit: str, setting: str) -> float:
+    """Return a span of time that a unit sets, such as "1min" or "5s"."""
+    text = (DEPLOY / "systemd" / unit).read_text()
+    found = re.search(rf"^{setting}=(\d+)(s|min)?$", text, flags=re.M)
+    assert found, f"{unit} sets no {setting}"
+    return float(found[1]) * (60 if found[2] == "min" else 1)
+
+
+def test_the_watchdog_tells_within_three_minutes_that_the_worker_died():
+    next_run = sum(
+        seconds_of("whatreach-watchdog.timer", setting)
+        for setting in ("OnUnitActiveSec", "AccuracySec")
+    )
+    look = watchdog.PATIENCE_S
+    assert heartbeat.STALE_AFTER.total_seconds() + next_run + look <= 180
+    # It has the time to tell, too, before systemd ends it, and one ends before the next begins.
+    assert look < seconds_of("whatreach-watchdog.service", "TimeoutStartSec") <= next_run
 
 
 # --- TLS proxies ---
@@ -168,7 +190,6 @@ def test_promtool_accepts_what_metrics_shows(settings, install_location, tmp_pat
 def test_dashboard_and_alerts_name_only_metrics_that_there_are(
     settings, make_install, client, tmp_path
 ):
-    from integrations import heartbeat
     from integrations.models import RefreshAttempt
     from operations import renewal_counts
     from operations.tests.test_metrics import make_attempt
