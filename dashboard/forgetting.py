@@ -15,8 +15,10 @@ from integrations.deadlocks import despite_deadlocks
 from integrations.models import (
     COMPANY,
     LOCATION,
+    CallBudget,
     GoHighLevelIntegration,
     IntegrationQuerySet,
+    ListedLocation,
 )
 from webhooks.models import EventRhythm, GoHighLevelWebhook
 
@@ -54,6 +56,9 @@ def forget(install: GoHighLevelIntegration, record: Callable[[int], object]) -> 
             told = Notice.objects.filter(incident__integration__in=ids).values("delivery_id")
             Delivery.objects.filter(pk__in=told).update(subject="")
             EventRhythm.objects.filter(account_id__in=accounts).delete()
+            # A sub-account also stands in its agency's comparison.
+            ListedLocation.objects.filter(resource_id__in=accounts).delete()
+            CallBudget.objects.filter(pk__in=accounts).delete()
             erased = ending.forget(ids)
             record(erased)
         return erased

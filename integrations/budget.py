@@ -52,9 +52,8 @@ def wait_for_turn(resource_id: str) -> None:
 
 def reserve(resource_id: str) -> float:
     """Count one call, unless it would wait too long; return the seconds to wait before it."""
-    CallBudget.objects.get_or_create(pk=resource_id)
     while True:
-        row = CallBudget.objects.get(pk=resource_id)
+        row, _created = CallBudget.objects.get_or_create(pk=resource_id)
         now_us = time.time_ns() // 1000
         wait_s = (
             max(
