@@ -159,6 +159,7 @@ def _forget_context(install: GoHighLevelIntegration) -> dict[str, Any]:
         "count": rows.count(),
         "events": forgetting.events_of(rows).count(),
         "stay": ending.still_there(install),
+        "comes_back": forgetting.may_come_back(install),
     }
 
 

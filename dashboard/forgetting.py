@@ -12,14 +12,17 @@ from django.db.models import Q
 from alerts.models import Delivery, Notice
 from integrations import ending
 from integrations.deadlocks import despite_deadlocks
+from integrations.health import Status
 from integrations.models import (
     COMPANY,
     LOCATION,
     CallBudget,
+    Comparison,
     GoHighLevelIntegration,
     IntegrationQuerySet,
     ListedLocation,
 )
+from integrations.reconcile import missing_here
 from webhooks.models import EventRhythm, GoHighLevelWebhook
 
 _BATCH = 500
@@ -37,6 +40,20 @@ def events_of(rows: IntegrationQuerySet) -> Any:
     agencies = rows.filter(user_type=COMPANY).values("resource_id")
     return GoHighLevelWebhook.objects.filter(
         Q(location_id__in=locations) | Q(location_id="", company_id__in=agencies)
+    )
+
+
+def may_come_back(install: GoHighLevelIntegration) -> bool:
+    """Whether the next comparison of its agency may fetch a forgotten sub-account again: nobody
+    told HighLevel that it ended, or HighLevel has listed it since."""
+    agencies = GoHighLevelIntegration.objects.filter(user_type=COMPANY, status=Status.ACTIVE)
+    agency = agencies.without_secrets().filter(resource_id=install.company_id).first()
+    if install.is_agency or agency is None:
+        return False
+    listed = missing_here(*Comparison.objects.filter(agency=agency))
+    return (
+        install.cause in ("deactivated", "ended_here")
+        or listed.filter(resource_id=install.resource_id).exists()
     )
 
 

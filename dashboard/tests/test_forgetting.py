@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from integrations import heartbeat, reconcile
 from integrations.health import Status
 from integrations.install import finish_install
 from integrations.models import (
+    COMPANY,
     CallBudget,
     GoHighLevelIntegration,
     HandOut,
@@ -32,6 +34,7 @@ from webhooks.models import EventRhythm, GoHighLevelWebhook
 
 pytestmark = pytest.mark.django_db
 ROWS = GoHighLevelIntegration.objects
+COMES_BACK = "the next comparison with its agency's list fetches it again, as a new account"
 CLIENT = {"name": "Harbour Dental", "email": "front-desk@harbour.test"}
 ABOUT_IT: list[Any] = [
     *(CallBudget, GoHighLevelIntegration, HandOut, ListedLocation),
@@ -121,3 +124,56 @@ def test_forgetting_one_leaves_the_others_in_the_comparison(staff_client, client
     staff_client.post(f"/installs/{client_row.pk}/disconnect/", {"here_only": "1"})
     staff_client.post(f"/installs/{client_row.pk}/forget/")
     assert [one.name for one in ListedLocation.objects.all()] == ["Quayside Physio"]
+
+
+def compare_by_night() -> None:
+    reconcile.nightly()
+    work()
+
+
+@pytest.mark.parametrize(
+    ("end", "data", "words"),
+    [
+        ("switch-off", {}, "HighLevel still has the app installed there"),
+        ("disconnect", {"here_only": "1"}, "HighLevel may still have the app installed there"),
+    ],
+)
+def test_what_the_night_would_fetch_again_is_said_before_it_is_forgotten(
+    staff_client, client_row, end, data, words
+):
+    staff_client.post(f"/installs/{client_row.pk}/{end}/", data)
+    page = staff_client.get(f"/installs/{client_row.pk}/forget/").content.decode()
+    assert words in page
+    assert COMES_BACK in page
+    staff_client.post(f"/installs/{client_row.pk}/forget/")
+    compare_by_night()
+    assert ROWS.get(resource_id=client_row.resource_id).pk != client_row.pk
+
+
+def test_what_highlevel_lists_after_its_end_is_said_to_come_back(staff_client, client_row):
+    long_ago = timezone.now() - timedelta(days=1)
+    ROWS.filter(pk=client_row.pk).update(
+        status=Status.UNINSTALLED, cause="uninstalled", cause_since=long_ago
+    )
+    assert COMES_BACK in staff_client.get(f"/installs/{client_row.pk}/forget/").content.decode()
+
+
+def test_what_was_disconnected_at_highlevel_does_not_come_back(staff_client, client_row):
+    staff_client.post(f"/installs/{client_row.pk}/disconnect/")
+    page = staff_client.get(f"/installs/{client_row.pk}/forget/").content.decode()
+    assert "HighLevel still has" not in page
+    assert COMES_BACK not in page
+    staff_client.post(f"/installs/{client_row.pk}/forget/")
+    compare_by_night()
+    assert not ROWS.filter(resource_id=client_row.resource_id).exists()
+
+
+def test_without_its_agency_nothing_fetches_it_again(staff_client, client_row):
+    ROWS.filter(user_type=COMPANY).update(status=Status.REFUSED)
+    staff_client.post(f"/installs/{client_row.pk}/switch-off/")
+    page = staff_client.get(f"/installs/{client_row.pk}/forget/").content.decode()
+    assert "HighLevel still has the app installed there" in page
+    assert COMES_BACK not in page
+    staff_client.post(f"/installs/{client_row.pk}/forget/")
+    compare_by_night()
+    assert not ROWS.filter(resource_id=client_row.resource_id).exists()
