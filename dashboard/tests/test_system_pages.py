@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 from django.test import Client
@@ -12,6 +14,7 @@ from django_q.tasks import async_task
 from access.models import AuditEvent, User
 from access.roles import Role
 from integrations import heartbeat
+from operations import readiness
 from sandbox.world import World
 
 
@@ -99,3 +102,10 @@ def test_setup_ticks_itself_and_says_how_to_mend(
     assert "Check again" in html
     settings.DEBUG = False
     assert "Debug pages are off." in page(staff_client, "/live/setup/")
+
+
+def test_setup_shows_each_check_of_the_doctor(staff_client: Client, world: World) -> None:
+    html = unescape(page(staff_client, "/setup/"))
+    assert re.findall(r'id="check-(\w+)"', html) == list(readiness.CHECKS)
+    for title, _check in readiness.CHECKS.values():
+        assert f"<strong>{title}</strong>" in html

@@ -14,6 +14,7 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django_q.models import Task
 
+from integrations.models import GoHighLevelIntegration
 from integrations.refresh import refresh_integration
 from operations import readiness
 
@@ -71,6 +72,16 @@ def test_no_secret_is_in_it(bundle, install_location, api, settings: Any, tmp_pa
     secrets += [settings.METRICS_TOKEN, settings.TOKEN_ENCRYPTION_KEYS.partition(":")[2]]
     assert [secret for secret in secrets if secret and secret in text] == []
     assert "failed_tasks" not in text and "ValueError" in text
+
+
+def test_no_mail_address_of_an_account_or_a_person_is_in_it(bundle, install_location, staff, world):
+    row = install_location()
+    GoHighLevelIntegration.objects.update(user_email="dana@harbour.test")
+    world.refuse(row.resource_id)
+    refresh_integration(row.pk, trigger="test", caller=staff.email)
+    text = "".join(bundle().values())
+    assert str(row.pk) in text
+    assert [mail for mail in ("dana@harbour.test", staff.email) if mail in text] == []
 
 
 def test_only_its_owner_may_read_it(bundle, tmp_path):
