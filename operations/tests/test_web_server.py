@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -49,7 +50,7 @@ class Server:
 
 
 @contextmanager
-def gunicorn(log: Path) -> Iterator[Server]:
+def gunicorn(log: Path, **more: str) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     environ = os.environ | {
@@ -64,6 +65,7 @@ def gunicorn(log: Path) -> Iterator[Server]:
         "PROXY_TIMEOUT_S": "1",
         "LOG_LEVEL": "INFO",
         "TMPDIR": str(log.parent),
+        **more,
     }
     environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     command = [sys.executable, "-m", "gunicorn", "config.wsgi", "-c", "gunicorn.conf.py"]
@@ -142,3 +144,30 @@ def test_whoever_sends_too_slowly_is_answered_and_lets_the_others_in(tmp_path, m
             answer = b"".join(iter(lambda: slow.recv(65_536), b""))  # until it hangs up
         assert requests.get(f"{server.url}/healthz", timeout=60).status_code == 200
     assert answer.startswith(b"HTTP/1.1 408 ") and b"upload_too_slow" in answer
+
+
+# Collected into a folder of the test's own: nobody else's pages change meanwhile.
+COLLECTED = """
+from config.settings import *
+STATIC_ROOT = {folder!r}
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_style_sheets_come_compressed_and_are_asked_for_once(tmp_path):
+    (tmp_path / "collected.py").write_text(COLLECTED.format(folder=str(tmp_path / "static")))
+    environ = {"DJANGO_SETTINGS_MODULE": "collected", "PYTHONPATH": str(tmp_path)}
+    collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity=0"]
+    subprocess.run(collect, cwd=ROOT, env=os.environ | environ, check=True)
+    with gunicorn(tmp_path / "log", **environ) as server:
+        page = requests.get(f"{server.url}/accounts/login/", timeout=60)
+        sheets = re.findall(r'href="(/static/[^"]+\.css)"', page.text)
+        answers = [
+            requests.get(f"{server.url}{sheet}", headers={"Accept-Encoding": "gzip"}, timeout=60)
+            for sheet in sheets
+        ]
+    assert sheets and all(re.search(r"\.[0-9a-f]{12}\.css$", sheet) for sheet in sheets)
+    for answer in answers:
+        assert (answer.status_code, answer.headers["Content-Encoding"]) == (200, "gzip")
+        age, *rest = answer.headers["Cache-Control"].split(", ")
+        assert int(age.removeprefix("max-age=")) >= 31_536_000 and "immutable" in rest
