@@ -7,9 +7,7 @@ is left of the group afterwards is an error.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,12 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-import requests
-from django.conf import settings as django_settings
 from django_q.models import OrmQ, Schedule
 from django_q.scheduler import scheduler
 from django_q.tasks import async_task
@@ -185,144 +180,3 @@ def test_two_workers_that_start_at_once_restore_each_schedule_once(cluster):
     counted = Counter(Schedule.objects.values_list("name", flat=True))
     assert counted[TICK] == 1
     assert set(counted.values()) == {1}
-
-
-# --- A database that is restarted, which this test may not do to the suite's own ---
-
-SETUP = """
-import sys, django
-django.setup()
-from django.core.management import call_command
-from access.keys import create_api_key
-from access.models import Scope
-from integrations.install import install_from_code
-call_command("migrate", verbosity=0)
-rows = [install_from_code(code) for code in sys.argv[1:]]
-print(create_api_key("billing", scopes=Scope.values)[1], rows[0].pk)
-"""
-
-
-class PrivateServer:
-    """A PostgreSQL server of our own in a temporary folder, run by the user postgres."""
-
-    def __init__(self, folder: Path) -> None:
-        self._data = folder / "data"
-        self._bin = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            self._port = server.getsockname()[1]
-        self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres")
-        self.url = f"postgres://postgres@127.0.0.1:{self._port}/postgres"
-
-    def start(self) -> None:
-        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-        self._run("pg_ctl", "start", "--wait", "--silent", f"--log={self._data}.log", "-o", options)
-
-    def stop(self, *, check: bool = True) -> None:
-        self._run("pg_ctl", "stop", "--wait", "--silent", "--mode=fast", check=check)
-
-    def _run(self, program: str, *arguments: str, check: bool = True) -> None:
-        command = [str(self._bin / program), f"--pgdata={self._data}", *arguments]
-        user = "postgres" if os.geteuid() == 0 else None
-        subprocess.run(command, user=user, cwd="/", stdout=subprocess.DEVNULL, check=check)
-
-
-@pytest.fixture
-def server() -> Iterator[PrivateServer]:
-    with TemporaryDirectory(prefix="whatreach-postgresql-") as folder:
-        if os.geteuid() == 0:
-            shutil.chown(folder, "postgres")
-        server = PrivateServer(Path(folder))
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop(check=False)
-
-
-class Web:
-    """The web server's JSON API as a caller sees it."""
-
-    def __init__(self, key: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.port = str(listener.getsockname()[1])
-        self._key = key
-
-    def status(self, path: str) -> int:
-        """Return the answer's status, 0 when nobody listens."""
-        try:
-            return self._call("GET", path).status_code
-        except requests.ConnectionError:
-            return 0
-
-    def json(self, method: str, path: str, **body: Any) -> dict[str, Any]:
-        response = self._call(method, path, json=body or None)
-        assert response.ok, response.text
-        answer: dict[str, Any] = response.json()
-        return answer
-
-    def _call(self, method: str, path: str, **request: Any) -> requests.Response:
-        headers = {"Authorization": f"Bearer {self._key}"}
-        url = f"http://127.0.0.1:{self.port}{path}"
-        return requests.request(method, url, headers=headers, timeout=60, **request)
-
-
-@pytest.mark.skipif(
-    not django_settings.DATABASES["default"]["ENGINE"].endswith("postgresql"),
-    reason="part of the run on PostgreSQL",
-)
-@pytest.mark.parametrize("away_s", [float(os.environ.get("DATABASE_AWAY_S", "10"))])
-def test_web_and_worker_survive_a_restart_of_the_database(sandbox, server, away_s):
-    environ = {"DATABASE_URL": server.url, "GHL_API_BASE_URL": sandbox.url, "WEB_WORKERS": "1"}
-    agency = sandbox.post("agencies", name="Northwind", locations=9)
-    codes = [
-        sandbox.post(
-            "install",
-            company_id=agency["id"],
-            location_ids=[location["id"]],
-            bulk=False,
-            redirect_uri=django_settings.GHL_REDIRECT_URI,
-        )["code"]
-        for location in agency["locations"]
-    ]
-    prepared = subprocess.run(
-        [sys.executable, "-c", SETUP, *codes],
-        cwd=ROOT,
-        env=os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings_test"} | environ,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    key, pk = prepared.stdout.split()
-    web = Web(key)
-    token = f"/app/get-token/{pk}/"
-    gunicorn = ["-m", "gunicorn", "config.wsgi", "-c", "gunicorn.conf.py"]
-    with (
-        group(*gunicorn, environ=environ | {"PORT": web.port}) as web_group,
-        group("manage.py", "qcluster", environ=environ) as worker,
-    ):
-        until(lambda: web.status(token) == 200, what="the web server hands tokens out")
-        renew_all(web)
-
-        server.stop()
-        back_at = time.monotonic() + away_s
-        assert web.status(token) in (500, 503)
-        until(lambda: time.monotonic() > back_at, what="the time is over")
-        assert web.status("/healthz") == 200
-        assert web.status("/readyz") == 503
-        server.start()
-
-        until(lambda: web.status(token) == 200, what="the web server hands tokens out again")
-        renew_all(web)
-        assert web_group.process.poll() is None
-        assert worker.process.poll() is None
-
-
-def renew_all(web: Web) -> None:
-    """A bulk renewal that is too large for the web server: the worker does it."""
-    job = web.json("POST", "/app/bulk-refresh/", force=True)["job"]
-
-    def is_finished() -> bool:
-        return bool(web.json("GET", f"/app/jobs/{job}/")["finished"])
-
-    until(is_finished, what="the worker has done the job")
-    assert web.json("GET", f"/app/jobs/{job}/")["refreshed_count"] == 9
