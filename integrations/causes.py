@@ -449,6 +449,13 @@ _CATALOGUE = [
         WhoActs.OPERATOR,
     ),
     Cause(
+        "event_too_slow",
+        "Delivery came too slowly",
+        "The body of the delivery did not arrive in time.",
+        "Nothing was stored.",
+        WhoActs.OPERATOR,
+    ),
+    Cause(
         "event_unreadable",
         "Delivery cannot be read",
         "The body is not an event in JSON.",

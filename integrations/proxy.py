@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import errno
 import logging
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -22,7 +20,6 @@ from urllib.parse import quote
 import requests
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.http.request import UnreadablePostError
 from django.utils import timezone
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
@@ -35,13 +32,13 @@ from integrations.errors import ApiError, answer
 from integrations.middleware import FreshTokenRequest, needs_fresh_token
 from integrations.refresh import CALL_S, refresh_integration
 from integrations.tokens import AccessToken, get_access_token
+from integrations.uploads import CHUNK_BYTES, Upload
 
 logger = logging.getLogger(__name__)
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # A body up to this size is kept, so that the call can be repeated with a new token.
 REPEAT_BYTES = 1_000_000
-CHUNK_BYTES = 65_536
 # HighLevel's refusals are short.
 REFUSAL_BYTES = 65_536
 RETRY_AFTER_S = 5
@@ -104,7 +101,9 @@ def proxy(request: FreshTokenRequest, pk: uuid.UUID, path: str) -> HttpResponse:
     give_up_at = time.monotonic() + settings.PROXY_TIMEOUT_S
     try:
         url = _url(path, request.META.get("QUERY_STRING", ""))
-        with closing(_Upload(request, _length(request), give_up_at)) as upload:
+        with closing(Upload(request, settings.PROXY_MAX_BODY_BYTES, give_up_at)) as upload:
+            if upload.in_chunks:
+                raise ApiError("length_required", 411)
             body = upload if len(upload) > REPEAT_BYTES else upload.read()
             call = _Call(request.method or "", url, _headers(request), body, give_up_at)
             if request.auth.key is not None:
@@ -124,7 +123,7 @@ class _Call:
     method: str
     url: str
     headers: dict[str, str]
-    body: bytes | _Upload
+    body: bytes | Upload
     give_up_at: float
 
     @property
@@ -153,57 +152,6 @@ class _Call:
         except requests.RequestException as error:
             logger.warning("A call could not be passed on: %s", type(error).__name__)
             raise ApiError("address_refused", 403) from None
-
-
-class _Upload:
-    """The caller's body as it comes. One too large to be kept is read while it goes out.
-
-    The web server itself waits for each byte without an end. So at `give_up_at` the reading half
-    of the caller's connection is closed, which ends the wait and leaves the answer its way.
-    """
-
-    def __init__(self, request: HttpRequest, length: int, give_up_at: float) -> None:
-        self._request = request
-        self._length = self._left = length
-        self._give_up_at = give_up_at
-        connection = request.META.get("gunicorn.socket")
-        self._timer: threading.Timer | None = None
-        if length and connection is not None:
-            left_s = give_up_at - time.monotonic()
-            self._timer = threading.Timer(left_s, _stop_reading, [connection])
-            self._timer.daemon = True
-            self._timer.start()
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[bytes]:
-        while chunk := self.read(CHUNK_BYTES):
-            yield chunk
-
-    def read(self, size: int = -1) -> bytes:
-        """Errors: ApiError 400 when the body ends too early, 408 when it comes too late."""
-        wanted = self._left if size < 0 else min(size, self._left)
-        try:
-            data: bytes = self._request.read(wanted) if wanted else b""
-        except UnreadablePostError:
-            data = b""
-        self._left -= len(data)
-        if len(data) == wanted:
-            return data
-        if time.monotonic() >= self._give_up_at:
-            raise ApiError("upload_too_slow", 408)
-        raise ApiError("invalid_input", 400, details="The body ended before its length.")
-
-    def close(self) -> None:
-        """The connection may soon serve another call: nothing ends its reading any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-
-def _stop_reading(connection: socket.socket) -> None:
-    with suppress(OSError):  # the caller has gone
-        connection.shutdown(socket.SHUT_RD)
 
 
 # --- Out ---
@@ -243,19 +191,6 @@ def _headers(request: HttpRequest) -> dict[str, str]:
         "Version": settings.GHL_API_VERSION,
         **highlevel.request_id_header(),
     } | passed_on
-
-
-def _length(request: HttpRequest) -> int:
-    """Return the length of the body. Errors: ApiError 411, 413."""
-    if "HTTP_TRANSFER_ENCODING" in request.META and not request.META.get("CONTENT_LENGTH"):
-        raise ApiError("length_required", 411)
-    try:
-        length = max(0, int(request.META.get("CONTENT_LENGTH") or 0))
-    except ValueError:
-        raise ApiError("length_required", 411) from None
-    if length > settings.PROXY_MAX_BODY_BYTES:
-        raise ApiError("body_too_large", 413)
-    return length
 
 
 # --- Back ---

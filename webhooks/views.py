@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
@@ -14,14 +14,14 @@ from django.conf import settings
 from django.db import Error as DatabaseFault
 from django.db import IntegrityError, connection, transaction
 from django.http import HttpRequest, JsonResponse
-from django.http.request import RawPostDataException, UnreadablePostError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from access.audience import Who, audience
-from integrations.errors import json_error
+from integrations.errors import ApiError, json_error
+from integrations.uploads import Upload
 from webhooks import bell, counting
 from webhooks.models import MOST_AHEAD, GoHighLevelWebhook, Outcome
 from webhooks.patience import at_most
@@ -46,8 +46,8 @@ class BadEvent(Exception):
 @csrf_exempt
 @require_POST
 def receive(request: HttpRequest) -> JsonResponse:
-    """Answer 200 stored or known, 413, 401 bad signature, 400 no event, 403 another app's event,
-    429 could not be stored: the one status that HighLevel is sure to deliver again."""
+    """Answer 200 stored or known, 413, 408 too slow, 401 bad signature, 400 no event, 403 another
+    app's event, 429 could not be stored: the one status that HighLevel is sure to deliver again."""
     began = time.monotonic()
     answer, outcome, kind = _receive(request)
     took_ms = round((time.monotonic() - began) * 1000)
@@ -57,12 +57,12 @@ def receive(request: HttpRequest) -> JsonResponse:
 
 def _receive(request: HttpRequest) -> tuple[JsonResponse, Outcome, str]:
     """The third is the type of an event that we have now."""
+    give_up_at = time.monotonic() + settings.WEBHOOK_TIMEOUT_S
     try:
-        if int(request.META.get("CONTENT_LENGTH") or 0) > MAX_BODY_BYTES:
-            return json_error("event_too_large", 413), Outcome.TOO_LARGE, ""
-        body = request.body
-    except (ValueError, UnreadablePostError, RawPostDataException):
-        return json_error("event_unreadable", 400), Outcome.UNREADABLE, ""
+        with closing(Upload(request, MAX_BODY_BYTES, give_up_at)) as upload:
+            body = upload.read()
+    except ApiError as error:
+        return _not_read(error)
     try:
         verdict = verify(body, request.headers, _signing_keys())
     except ValueError as error:  # the operator's, not the sender's
@@ -87,6 +87,16 @@ def _receive(request: HttpRequest) -> tuple[JsonResponse, Outcome, str]:
         return _again_later(), Outcome.NOT_STORED, ""
     answer = JsonResponse({"received": True, "duplicate": not is_new})
     return answer, Outcome.STORED if is_new else Outcome.DUPLICATE, event.type
+
+
+def _not_read(error: ApiError) -> tuple[JsonResponse, Outcome, str]:
+    match error.status:
+        case 413:
+            return json_error("event_too_large", 413), Outcome.TOO_LARGE, ""
+        case 408:
+            return json_error("event_too_slow", 408), Outcome.UNREADABLE, ""
+        case _:
+            return json_error("event_unreadable", 400), Outcome.UNREADABLE, ""
 
 
 def _again_later() -> JsonResponse:
