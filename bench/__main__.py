@@ -1,8 +1,9 @@
-"""`make bench`: every benchmark on SQLite, in one table: var/bench.md. About a quarter of an hour.
+"""`make bench`: the benchmarks on SQLite in one table, var/bench.md. About a quarter of an hour.
 
 python -m bench [NAME …] [--docs]
 
-Each runs in a process of its own. --docs also puts the table into docs/performance.md.
+Each runs in a process of its own. --docs also puts the table into docs/performance.md. Not among
+them: hosts and connections, which want PostgreSQL, and get_token_growth, which takes long to fill.
 """
 
 from __future__ import annotations
