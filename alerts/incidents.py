@@ -161,15 +161,16 @@ def _follow(known: list[Incident], found: Sequence[watch.Trouble]) -> None:
     changed = []
     for incident in known:
         trouble = troubles[incident.key]
-        present = (trouble.subject[:200], trouble.detail[:300])
-        if incident.calm_since is None and present == (incident.subject, incident.detail):
+        present = (trouble.subject[:200], trouble.detail[:300], trouble.cause)
+        known_as = (incident.subject, incident.detail, incident.cause)
+        if incident.calm_since is None and present == known_as:
             continue
         if incident.calm_since is not None:
             incident.calm_since = None
             incident.relapses = min(incident.relapses + 1, MOST_RELAPSES)
-        incident.subject, incident.detail = present
+        incident.subject, incident.detail, incident.cause = present
         changed.append(incident)
-    Incident.objects.bulk_update(changed, ["calm_since", "relapses", "subject", "detail"])
+    Incident.objects.bulk_update(changed, ["calm_since", "relapses", "subject", "detail", "cause"])
 
 
 def _from_trouble(trouble: watch.Trouble, now: datetime) -> Incident:
@@ -190,7 +191,7 @@ def _from_trouble(trouble: watch.Trouble, now: datetime) -> Incident:
 
 def _compare_access(found: Sequence[watch.Trouble], now: datetime) -> News:
     news: News = []
-    for kind, installs in watch.accounts_in_trouble(now, _covered(found)):
+    for kind, installs in watch.accounts_in_trouble(now):
         if kind is Kind.EXPIRED and any(trouble.kind in STANDSTILL for trouble in found):
             continue  # one incident says why: nothing is renewed
         present = Incident.objects.open().filter(kind__in=ACCESS)
@@ -214,13 +215,6 @@ def _compare_access(found: Sequence[watch.Trouble], now: datetime) -> News:
         news += _open(new, now)
     _watch_access(now)
     return news
-
-
-def _covered(found: Sequence[watch.Trouble]) -> list[str]:
-    """The causes that one incident for all accounts stands for."""
-    kinds = {trouble.kind for trouble in found}
-    outage = [*watch.AWAY_CAUSES, "rate_limited"] if Kind.OUTAGE in kinds else []
-    return outage + (["our_credentials"] if Kind.CREDENTIALS in kinds else [])
 
 
 def _of_install(row: GoHighLevelIntegration, kind: Kind, now: datetime) -> Incident:

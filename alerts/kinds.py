@@ -152,6 +152,24 @@ ABOUT: dict[str, About] = {
 }
 
 
+_OUR_OUTAGE = About(
+    "renews no tokens",
+    "Present tokens work until they end; we keep trying by ourselves.",
+    _OPERATOR,
+    recovered="renews tokens again",
+)
+# Where the cause makes another thing of it: HighLevel answers, and somebody has to act.
+_BY_CAUSE = {
+    (Kind.OUTAGE, "our_request"): _OUR_OUTAGE,
+    (Kind.OUTAGE, "unreadable_answer"): _OUR_OUTAGE,
+}
+
+
+def about_of(kind: str, cause: str) -> About:
+    """Return what people are told about it."""
+    return _BY_CAUSE.get((Kind(kind), cause), ABOUT[kind])
+
+
 def rank(kind: str) -> int:
     """How bad an install's trouble is, to tell worse from better; 0 for what has no order."""
     return ACCESS.index(Kind(kind)) + 1 if kind in ACCESS else 0

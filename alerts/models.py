@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import Q
 
 from access.models import User
-from alerts.kinds import ABOUT, About, Kind
+from alerts.kinds import About, Kind, about_of
 from integrations.crypto import keyring
 from integrations.models import GoHighLevelIntegration
 
@@ -77,7 +77,7 @@ class Incident(models.Model):
 
     @property
     def about(self) -> About:
-        return ABOUT[self.kind]
+        return about_of(self.kind, self.cause)
 
     @property
     def is_open(self) -> bool:

@@ -8,31 +8,34 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, Exists, Max, Min, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Sum
 
 from access.models import KeyAlert
 from alerts.kinds import ACCESS, Kind
 from alerts.messages import span
 from alerts.models import Channel, Incident
-from integrations import heartbeat
+from integrations import heartbeat, outage
 from integrations.health import Status
-from integrations.models import GoHighLevelIntegration, RefreshAttempt
+from integrations.models import (
+    PASSING_CAUSES,
+    GoHighLevelIntegration,
+    Outage,
+    RefreshAttempt,
+)
 from webhooks import meter, rhythm
 from webhooks.models import AnswerCount, Endpoint, GoHighLevelWebhook, Outcome
 
 # Of one kind so many at a time: the rest is found by the next look.
 MOST = 200
-# HighLevel as a whole is away when so many installs fail for it, or one fails so often in a row.
-FEW_INSTALLS, MANY_FAILURES = 3, 3
-AWAY_CAUSES = ("not_reached", "no_answer", "server_error", "unreadable_answer")
-# An ended token that was not tried yet: after a start the worker needs a moment to renew them.
+# An ended token that was not tried yet: after a start, and after an outage, the worker needs a
+# moment to renew them.
 GRACE = timedelta(minutes=5)
 # Ended longer ago than this: nothing new.
 LOOK_BACK = timedelta(days=30)
@@ -40,7 +43,8 @@ OVERDUE = timedelta(minutes=10)
 # HighLevel: a refresh token lives one year, or until it is used (OAuth 2.0 guide).
 SHORT_RUNWAY = timedelta(days=365 - 30)
 # Why an install may go without a renewal for so long and still be alive.
-IDLE_CAUSES = (*AWAY_CAUSES, "location_inactive", "rate_limited", "our_credentials", "our_request")
+IDLE_CAUSES = (*PASSING_CAUSES, "location_inactive", "rate_limited")
+_CREDENTIALS = "our_credentials"
 ANSWERS_OF = timedelta(minutes=30)
 FEW_LOST, FEW_UNSIGNED = 5, 10
 
@@ -61,10 +65,11 @@ class Trouble:
 
 def troubles(now: datetime) -> list[Trouble]:
     """Return what is wrong besides the access of single installs."""
+    present_outage = outage.current()
     return [
         *standstill(now),
-        *_outage(),
-        *_credentials(),
+        *_outage(present_outage),
+        *_credentials(present_outage),
         *_parked_events(),
         *_answers(now),
         *_endpoints(),
@@ -93,23 +98,24 @@ def standstill(now: datetime) -> list[Trouble]:
     return found or _renewals(now)
 
 
-def accounts_in_trouble(
-    now: datetime, covered: Collection[str]
-) -> Iterator[tuple[Kind, list[GoHighLevelIntegration]]]:
+def accounts_in_trouble(now: datetime) -> Iterator[tuple[Kind, list[GoHighLevelIntegration]]]:
     """Yield each kind with the installs that suffer from it and have no open incident of it.
 
-    `covered`: causes that one incident for all stands for already.
+    A token that ends in an outage, or while our credentials are refused, is no incident of its
+    install: nothing can be renewed then, and one incident for all says why.
     """
     installs = GoHighLevelIntegration.objects.without_secrets()
     refused = installs.filter(cause__in=("refused", "answer_lost"), status=Status.REFUSED)
     damaged = installs.filter(cause="token_damaged", status=Status.DAMAGED)
     tried_in_vain = Q(failures__gt=0) | Q(expires_at__lte=now - GRACE)
+    outage_lately = Outage.objects.filter(Q(is_open=True) | Q(ended_at__gt=now - GRACE))
     expired = installs.filter(
         tried_in_vain,
+        ~Exists(outage_lately),
         status=Status.ACTIVE,
         expires_at__lte=now,
         expires_at__gt=now - LOOK_BACK,
-    ).exclude(cause__in=covered)
+    ).exclude(cause=_CREDENTIALS)
     for kind, rows in (
         (Kind.NEEDS_RECONNECT, refused),
         (Kind.DAMAGED, damaged),
@@ -139,41 +145,38 @@ def _renewals(now: datetime) -> list[Trouble]:
     oldest = overdue.first()
     if oldest is None:
         return []
+    # In an outage all but one wait, and that one too for a while.
+    quiet = OVERDUE + outage.LONGEST_PAUSE if outage.current() else OVERDUE
     outcomes = [outcome for outcome, _ in RefreshAttempt.OUTCOMES]
-    lately = RefreshAttempt.objects.filter(outcome__in=outcomes, started_at__gt=now - OVERDUE)
+    lately = RefreshAttempt.objects.filter(outcome__in=outcomes, started_at__gt=now - quiet)
     if lately.exists():
         return []
     return [Trouble("renewals", Kind.RENEWALS, "Renewals", oldest)]
 
 
-def _outage() -> list[Trouble]:
-    failing = GoHighLevelIntegration.objects.filter(cause__in=AWAY_CAUSES, failures__gt=0)
-    told = failing.aggregate(
-        count=Count("pk"),
-        since=Min("cause_since"),
-        newest=Max("tried_at"),
-        failures=Max("failures"),
-        first_end=Min("expires_at"),
-    )
-    if told["count"] < FEW_INSTALLS and (told["failures"] or 0) < MANY_FAILURES:
+def _outage(present: Outage | None) -> list[Trouble]:
+    if present is None or present.cause == _CREDENTIALS:
         return []
-    ours = GoHighLevelIntegration.objects.filter(client_id=settings.GHL_CLIENT_ID)
-    renewed_at = ours.aggregate(newest=Max("renewed_at"))["newest"]
-    if renewed_at is not None and told["newest"] is not None and renewed_at > told["newest"]:
-        return []
+    failing = GoHighLevelIntegration.objects.filter(cause__in=PASSING_CAUSES)
+    told = failing.aggregate(count=Count("pk"), first_end=Min("expires_at"))
     detail = f"{_accounts(told['count'])} affected."
     if told["first_end"] is not None:
         detail += f" The first token ends at {told['first_end']:%H:%M on %d %B} UTC."
-    return [Trouble("outage", Kind.OUTAGE, "HighLevel", told["since"], detail)]
+    return [Trouble("outage", Kind.OUTAGE, "HighLevel", present.began_at, detail, present.cause)]
 
 
-def _credentials() -> list[Trouble]:
-    refused = GoHighLevelIntegration.objects.filter(cause="our_credentials")
+def _credentials(present: Outage | None) -> list[Trouble]:
+    """One install is enough to see it; an outage that began with it goes on until it ends."""
+    refused = GoHighLevelIntegration.objects.filter(cause=_CREDENTIALS)
     told = refused.aggregate(count=Count("pk"), since=Min("cause_since"))
-    if not told["count"]:
+    if present is not None and present.cause == _CREDENTIALS:
+        since = present.began_at
+    elif told["count"]:
+        since = told["since"]
+    else:
         return []
     detail = f"{_accounts(told['count'])} affected."
-    return [Trouble("credentials", Kind.CREDENTIALS, "HighLevel", told["since"], detail)]
+    return [Trouble("credentials", Kind.CREDENTIALS, "HighLevel", since, detail)]
 
 
 def _parked_events() -> list[Trouble]:

@@ -11,9 +11,10 @@ from django.utils import timezone
 from alerts import incidents, watch
 from alerts.kinds import Kind
 from alerts.models import Incident, Notice, Turn
+from integrations import outage
 from integrations.health import Status
 from integrations.models import GoHighLevelIntegration
-from integrations.refresh import refresh_integration
+from integrations.refresh import Outcome, refresh_integration
 
 BEGAN, WORSE, STILL, ENDED = Notice.BEGAN, Notice.WORSE, Notice.STILL, Notice.ENDED
 
@@ -111,66 +112,168 @@ def test_an_ended_token_that_the_worker_is_about_to_renew_is_no_incident(
     assert [what for _subject, what in told()] == [BEGAN]
 
 
-def outage(make_install, clock, n=4):
-    return [
-        make_install(
-            failures=2,
-            cause="server_error",
-            cause_since=clock.now,
-            tried_at=clock.now,
-            expires_in=-timedelta(seconds=1),
-            client_id="5eed5eed5eed5eed5eed5eed-whatrdmo",
-        )
-        for _ in range(n)
-    ]
+def break_down(world):
+    """HighLevel has a fault until it is cleared."""
+    world.fault("503", route="/oauth/token", times=None)
 
 
-def test_an_outage_is_one_incident_for_all_accounts(make_install, clock, channel, told):
-    outage(make_install, clock)
-    clock.ticks(3)
+def fail(rows):
+    for row in rows:
+        assert refresh_integration(row.pk, trigger="schedule").outcome is Outcome.FAILED
+
+
+def all_tokens_end(clock):
+    GoHighLevelIntegration.objects.update(expires_at=clock.now - timedelta(seconds=1))
+
+
+def kinds():
+    return list(Incident.objects.order_by("opened_at").values_list("kind", flat=True))
+
+
+def test_an_outage_is_one_alert_from_the_first_failures_to_its_end(
+    world, install_location, clock, channel, told
+):
+    """Through renewals and alerts as the worker makes them, until after all tokens have ended."""
+    for _ in range(5):
+        install_location()
+    clock.work()
+    break_down(world)
+    clock.work(after=timedelta(hours=23))
+    assert outage.current()
+    for _ in range(3):
+        clock.work(after=timedelta(hours=2))
+    assert not GoHighLevelIntegration.objects.filter(expires_at__gt=clock.now).exists()
     assert told() == [("HighLevel", BEGAN)]
     assert mail.outbox[0].subject == "[WhatReach] HighLevel does not answer"
+    assert "HighLevel answered with a fault of its own." in mail.outbox[0].body
+
+    world.clear_faults()
+    for _ in range(12):
+        clock.work()
+    assert outage.current() is None
+    assert told() == [("HighLevel", BEGAN), ("HighLevel", ENDED)]
+    assert mail.outbox[-1].subject == "[WhatReach] HighLevel answers again"
+    assert GoHighLevelIntegration.objects.filter(failures=0, expires_at__gt=clock.now).count() == 5
+
+
+def test_an_outage_by_requests_that_highlevel_does_not_understand_is_one_alert(
+    install_location, clock, channel, told, settings
+):
+    rows = [install_location() for _ in range(4)]
+    address = settings.GHL_API_BASE_URL
+    settings.GHL_API_BASE_URL = f"{address}/nowhere"
+    fail(rows)
+    assert outage.current().cause == "our_request"
+    all_tokens_end(clock)
+    clock.ticks(7)
+    assert told() == [("HighLevel", BEGAN)]
+    assert mail.outbox[0].subject == "[WhatReach] HighLevel renews no tokens"
+    assert "Whoever runs WhatReach acts." in mail.outbox[0].body
+    settings.GHL_API_BASE_URL = address
+    for row in rows:
+        refresh_integration(row.pk, trigger="dashboard")
+    clock.tick()
+    assert told()[1:] == [("HighLevel", ENDED)]
+    assert mail.outbox[-1].subject == "[WhatReach] HighLevel renews tokens again"
+
+
+def test_a_refusal_in_an_outage_is_part_of_it(world, install_location, clock, channel, told):
+    *rows, refused = [install_location() for _ in range(4)]
+    break_down(world)
+    fail(rows)
+    world.clear_faults()
+    world.refuse(refused.resource_id)
+    result = refresh_integration(refused.pk, trigger="dashboard")
+    assert result.cause == "refused_in_outage"
+    all_tokens_end(clock)
+    clock.ticks(10)
+    assert told() == [("HighLevel", BEGAN)]
     assert "4 accounts are affected." in mail.outbox[0].body
 
 
-def test_when_the_outage_is_over_those_left_behind_are_told(make_install, clock, channel, told):
-    left, *others = outage(make_install, clock)
+def test_an_outage_that_began_before_the_worker_is_told_by_it(
+    world, install_location, clock, channel, told
+):
+    """The row is all that is known of it: whoever looks first, and however late, tells it."""
+    rows = [install_location() for _ in range(3)]
+    break_down(world)
+    fail(rows)
+    clock.tick(after=timedelta(minutes=15))
+    incident = Incident.objects.get()
+    assert (incident.kind, incident.opened_at) == (Kind.OUTAGE, outage.current().began_at)
+
+
+def test_renewals_that_wait_in_an_outage_do_not_stand_still(world, install_location, clock):
+    rows = [install_location() for _ in range(3)]
+    break_down(world)
+    fail(rows)
+    clock.tick(after=timedelta(minutes=19))
+    assert kinds() == [Kind.OUTAGE]
+    clock.tick(after=timedelta(minutes=3))  # one should have tried by now
+    assert set(kinds()) == {Kind.OUTAGE, Kind.RENEWALS}
+
+
+def test_those_left_behind_by_an_outage_are_told_a_moment_after_it(
+    world, install_location, clock, channel, told
+):
+    left, *others = [install_location() for _ in range(4)]
+    break_down(world)
+    fail([left, *others])
+    all_tokens_end(clock)
     clock.tick()
+    world.clear_faults()
     for row in others:
-        heal(row, clock.now)
-        change(row, renewed_at=clock.now + timedelta(seconds=1))
+        refresh_integration(row.pk, trigger="dashboard")
+    clock.ticks(3)
+    assert told() == [("HighLevel", BEGAN), ("HighLevel", ENDED)]
+    clock.ticks(4)
+    assert told()[2:] == [(str(left), BEGAN)]
+
+
+def test_one_account_that_fails_again_and_again_is_no_outage(
+    world, install_location, clock, channel, told
+):
+    row = install_location()
+    break_down(world)
+    fail([row] * 5)
     clock.ticks(2)
-    assert ("HighLevel", ENDED) in told()
-    assert (str(left), BEGAN) in told()
-
-
-def test_one_account_with_one_fault_is_no_outage(make_install, clock, channel, told):
-    make_install(failures=1, cause="no_answer", cause_since=clock.now, tried_at=clock.now)
+    assert (outage.current(), told()) == (None, [])
+    all_tokens_end(clock)
     clock.ticks(2)
-    assert told() == []
+    assert told() == [(str(row), BEGAN)]
+    assert kinds() == [Kind.EXPIRED]
 
 
-def test_faults_beside_renewals_that_work_are_no_outage(make_install, clock, channel, told):
-    outage(make_install, clock, n=6)
-    change(
-        make_install(client_id="5eed5eed5eed5eed5eed5eed-whatrdmo"),
-        renewed_at=clock.now + timedelta(seconds=5),
-    )
+def test_faults_beside_renewals_that_work_are_no_outage(
+    world, install_location, clock, channel, told
+):
+    fine, failing = ([install_location() for _ in range(n)] for n in (20, 4))
+    for row in fine:
+        refresh_integration(row.pk, trigger="schedule")
+    break_down(world)
+    fail(failing)
     clock.tick()
-    assert "HighLevel" not in dict(told())
+    assert (outage.current(), told()) == (None, [])
 
 
-def test_refused_credentials_are_the_operators_incident_alone(make_install, clock, channel, told):
-    for _ in range(3):
-        make_install(
-            failures=1,
-            cause="our_credentials",
-            cause_since=clock.now,
-            expires_in=-timedelta(minutes=1),
-        )
-    clock.tick()
+@pytest.mark.parametrize("n", [1, 4])
+def test_refused_credentials_are_the_operators_incident_alone(
+    install_location, clock, channel, told, settings, n
+):
+    rows = [install_location() for _ in range(n)]
+    secret = settings.GHL_CLIENT_SECRET
+    settings.GHL_CLIENT_SECRET = "5eed5eed-0000-4000-8000-00000000bad0"
+    fail(rows)
+    assert (outage.current() is not None) == (n == 4)
+    all_tokens_end(clock)
+    clock.ticks(10)
     assert told() == [("HighLevel", BEGAN)]
-    assert Incident.objects.get().kind == Kind.CREDENTIALS
+    assert kinds() == [Kind.CREDENTIALS]
+    settings.GHL_CLIENT_SECRET = secret
+    for row in rows:
+        refresh_integration(row.pk, trigger="dashboard")
+    clock.tick()
+    assert told()[1:] == [("HighLevel", ENDED)]
 
 
 def test_what_flaps_is_told_ever_less_often(make_install, clock, channel, told):
@@ -244,6 +347,19 @@ def test_a_look_makes_the_same_queries_whatever_goes_on(
     with django_assert_num_queries(quiet + 12):
         incidents.look(clock.now)
     with django_assert_num_queries(quiet):
+        incidents.look(clock.now)
+
+
+@pytest.mark.parametrize("n", [3, 12])
+def test_in_an_outage_a_look_makes_one_query_more(
+    world, install_location, clock, django_assert_num_queries, n
+):
+    rows = [install_location() for _ in range(n)]
+    break_down(world)
+    fail(rows)
+    all_tokens_end(clock)
+    clock.tick()
+    with django_assert_num_queries(28):  # the 27 of above; how many are affected
         incidents.look(clock.now)
 
 
