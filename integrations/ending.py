@@ -255,5 +255,5 @@ def _clock(rows: list[Any], occurred_at: datetime) -> str:
     """The newest install's time of day, with its day where that is not the event's."""
     installed_at = max(row.installed_at for row in rows)
     if installed_at.date() == occurred_at.date():
-        return f"{installed_at:%H:%M}"
-    return f"{installed_at.day} {installed_at:%B, %H:%M}"
+        return f"{installed_at:%H:%M} UTC"
+    return f"{installed_at.day} {installed_at:%B, %H:%M} UTC"

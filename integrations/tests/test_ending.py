@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
@@ -171,6 +171,19 @@ def test_tokens_from_before_a_late_uninstall_are_replaced(world, install_agency)
         assert reload(row).status == Status.WAITING
         tick()
         assert reload(row).state(timezone.now()) is State.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("day", "words"), [(24, "14:02 UTC"), (23, "24 November, 14:02 UTC")], ids=["same", "other"]
+)
+def test_the_time_of_the_newer_install_says_its_zone(make_install, day, words):
+    row = make_install(installed_at=datetime(2026, 11, 24, 14, 2, tzinfo=UTC))
+    said = ending.note_uninstalled(
+        company_id="",
+        location_id=row.resource_id,
+        occurred_at=datetime(2026, 11, day, 12, tzinfo=UTC),
+    )
+    assert said == f"ignored: older than the install of {words}"
 
 
 def test_tokens_that_look_older_by_a_clocks_fault_are_tried_first(make_install):

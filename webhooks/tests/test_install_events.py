@@ -184,7 +184,7 @@ def test_an_old_uninstall_cannot_end_a_newer_install(world, allow, deliver, come
     deliver()
     assert states() == {location.id: State.HEALTHY}
     installed_at = row_of(location.id).installed_at
-    assert results("UNINSTALL") == [f"ignored: older than the install of {installed_at:%H:%M}"]
+    assert results("UNINSTALL") == [f"ignored: older than the install of {installed_at:%H:%M} UTC"]
 
 
 def test_an_uninstall_resent_by_hand_after_a_reinstall_changes_nothing(
