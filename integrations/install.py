@@ -293,6 +293,9 @@ def note_details(*, company_id: str, location_id: str, details: dict[str, str]) 
     )
     if not known:
         return "ignored: it tells nothing new"
+    if not location_id and "company_name" in known:
+        known["name"] = known["company_name"]
+        _note_agency_name(company_id, known["name"])
     return "noted" if rows.update(**known) else "not connected here"
 
 
@@ -372,8 +375,12 @@ def _fetch_names(client: HighLevel, row: GoHighLevelIntegration) -> None:
     known = {field: value for field, value in fetched.items() if isinstance(value, str) and value}
     if row.is_agency and "name" in known:
         known["company_name"] = known["name"]
-        GoHighLevelIntegration.objects.filter(company_id=row.resource_id).update(
-            company_name=known["name"]
-        )
+        _note_agency_name(row.resource_id, known["name"])
     if known:
         GoHighLevelIntegration.objects.filter(pk=row.pk).update(verified_at=timezone.now(), **known)
+
+
+def _note_agency_name(company_id: str, name: str) -> None:
+    """Where it is new: an event may tell it again and again, and an agency has thousands."""
+    rows = GoHighLevelIntegration.objects.filter(company_id=company_id)
+    rows.exclude(company_name=name).update(company_name=name)

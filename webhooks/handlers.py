@@ -67,7 +67,8 @@ def on_uninstall(event: GoHighLevelWebhook) -> str:
 
 
 def on_update(event: GoHighLevelWebhook) -> str:
-    """The app got a new version there. What it may do now shows at the next renewal."""
+    """The app got a new version there, or the agency a new name. What the app may do now shows at
+    the next renewal."""
     return _note(event, "version_id", "company_name")
 
 
@@ -204,7 +205,7 @@ UNINSTALL = EventType(
 HANDLERS: dict[str, EventType] = {
     "INSTALL": INSTALL,
     "UNINSTALL": UNINSTALL,
-    "UPDATE": EventType(on_update, "Notes the app's version on the account."),
+    "UPDATE": EventType(on_update, "Notes the app's version, and its agency's name."),
     "PLAN_CHANGE": EventType(on_plan_change, "Notes the account's plan."),
     "LocationCreate": EventType(
         on_location_created,

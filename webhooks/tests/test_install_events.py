@@ -411,6 +411,20 @@ def test_the_newest_name_version_and_plan_stay_whatever_comes_first(
     assert (row.name, row.version_id, row.plan_id) == ("New", "v3", "p3")
 
 
+def test_an_agencys_new_name_is_shown_on_its_row_and_on_its_sub_accounts(
+    post, run_worker, make_install
+):
+    agency = make_install(agency=True)
+    location, other = make_install(), make_install(company_id="agency-2")
+    post(event("UPDATE", companyId="agency-1", companyName="Southwind"))
+    run_worker()
+    assert str(row_of(agency.resource_id)) == "Southwind"
+    assert row_of(agency.resource_id).company_name == "Southwind"
+    assert row_of(location.resource_id).company_name == "Southwind"
+    assert row_of(location.resource_id).name == location.name
+    assert row_of(other.resource_id).company_name == other.company_name
+
+
 def test_an_older_install_event_does_not_bring_an_older_version_back(
     post, run_worker, make_install
 ):
