@@ -240,7 +240,9 @@ PROXY_MAX_BODY_BYTES = env.int("PROXY_MAX_BODY_BYTES", default=26_214_400)
 WEBHOOK_TIMEOUT_S = env.int("WEBHOOK_TIMEOUT_S", default=10)
 WEBHOOK_KEEP_DAYS = env.int("WEBHOOK_KEEP_DAYS", default=30)
 # What tells how an account began and ended is small, and asked for later than the rest.
-_keep = {"INSTALL": 365, "UNINSTALL": 365, "LocationCreate": 365}
+_keep = dict.fromkeys(
+    ("INSTALL", "UNINSTALL", "app.installed", "app.uninstalled", "LocationCreate"), 365
+)
 try:
     _keep = env.dict("WEBHOOK_KEEP_DAYS_BY_TYPE", default=_keep)
     WEBHOOK_KEEP_DAYS_BY_TYPE = {kind: int(days) for kind, days in _keep.items()}

@@ -4,17 +4,20 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
+from django.conf import settings as shipped
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_q.models import Schedule
 
 from webhooks import retention, tasks
+from webhooks.handlers import INSTALLS, UNINSTALLS
 from webhooks.models import EventAttempt, EventStock, GoHighLevelWebhook
 
 pytestmark = pytest.mark.django_db
 
 NUMBERS = count()
+AS_SHIPPED = dict(shipped.WEBHOOK_KEEP_DAYS_BY_TYPE)
 
 
 def kept(kind: str, days_ago: float, *, status: str = "processed", body: str = "{}"):
@@ -45,6 +48,15 @@ def test_events_go_when_the_time_of_their_type_is_over():
     stay = [kept("ContactCreate", 29), kept("InboundMessage", 6), kept("INSTALL", 364)]
     assert purge() == 3
     assert set(GoHighLevelWebhook.objects.all()) == set(stay)
+
+
+@pytest.mark.parametrize("kind", [*INSTALLS, *UNINSTALLS])
+def test_how_an_account_began_and_ended_stays_a_year_under_whichever_name(settings, kind):
+    settings.WEBHOOK_KEEP_DAYS_BY_TYPE = AS_SHIPPED
+    kept(kind, 366)
+    stays = kept(kind, 364)
+    assert purge() == 1
+    assert GoHighLevelWebhook.objects.get() == stays
 
 
 @pytest.mark.parametrize("status", ["pending", "parked"])
