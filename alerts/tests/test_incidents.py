@@ -102,6 +102,22 @@ def test_trouble_that_gets_worse_stays_one_incident_and_is_told_again(
     assert Incident.objects.get().kind == Kind.NEEDS_RECONNECT
 
 
+def test_a_token_that_ended_and_then_cannot_be_read_is_told_as_worse(
+    world, install_location, clock, channel, told
+):
+    row = install_location()
+    break_down(world)
+    fail([row])
+    all_tokens_end(clock)
+    clock.tick()
+    change(row, refresh_token_encrypted=b"not what was stored")
+    fail([row])
+    clock.ticks(2)
+    assert told() == [(str(row), BEGAN), (str(row), WORSE)]
+    assert kinds() == [Kind.DAMAGED]
+    assert "The stored token cannot be read with the present key." in mail.outbox[-1].body
+
+
 def test_an_ended_token_that_the_worker_is_about_to_renew_is_no_incident(
     make_install, clock, channel, told
 ):
