@@ -39,11 +39,14 @@ class User(AbstractUser):
     )
     agencies = models.JSONField(
         default=list,
+        db_default=[],
         blank=True,
         help_text="HighLevel ids of the agencies this person is limited to; empty: all.",
     )
     time_zone = models.CharField(
         max_length=64,
+        default="",
+        db_default="",
         blank=True,
         help_text="IANA name of the zone that times are shown in, as Europe/Berlin; empty: UTC.",
     )
@@ -151,7 +154,9 @@ class ApiKey(models.Model):
     prefix = models.CharField(max_length=16, unique=True, editable=False)
     digest = models.CharField(max_length=64, editable=False)
     # While a rotation overlaps, the secret before works too.
-    old_digest = models.CharField(max_length=64, blank=True, editable=False)
+    old_digest = models.CharField(
+        max_length=64, default="", db_default="", blank=True, editable=False
+    )
     old_digest_until = models.DateTimeField(null=True, blank=True, editable=False)
     old_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     scopes = models.JSONField(default=list, help_text="List of scope names.")
@@ -161,17 +166,22 @@ class ApiKey(models.Model):
         help_text="Ids of the installs it is limited to. With agencies empty too: all installs.",
     )
     agencies = models.JSONField(
-        default=list, blank=True, help_text="HighLevel ids of the agencies it is limited to."
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="HighLevel ids of the agencies it is limited to.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
-    created_by = models.CharField(max_length=150, blank=True, editable=False)
+    created_by = models.CharField(
+        max_length=150, default="", db_default="", blank=True, editable=False
+    )
     rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     disabled_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
     last_used_address = models.GenericIPAddressField(null=True, blank=True, editable=False)
     # {scope: the day of its last use, as "2026-11-24"}
-    scopes_used = models.JSONField(default=dict, blank=True, editable=False)
+    scopes_used = models.JSONField(default=dict, db_default={}, blank=True, editable=False)
 
     # Whether the caller of this request sent the secret from before the rotation.
     sent_old_secret = False

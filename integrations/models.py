@@ -172,7 +172,9 @@ class GoHighLevelIntegration(models.Model):
     # over the generation that it spent.
     access_token_encrypted = models.BinaryField(default=bytes)
     refresh_token_encrypted = models.BinaryField(default=bytes)
-    key_id = models.CharField("sealed with the key", max_length=64, blank=True)
+    key_id = models.CharField(
+        "sealed with the key", max_length=64, default="", db_default="", blank=True
+    )
     expires_at = models.DateTimeField("access token ends", null=True, blank=True)
     generation = models.PositiveIntegerField(default=0)
 
@@ -195,7 +197,9 @@ class GoHighLevelIntegration(models.Model):
     verified_at = models.DateTimeField("HighLevel last accepted us", null=True, blank=True)
     # verify.py: when to ask HighLevel next whether the token works; what it said when it did not.
     verify_at = models.DateTimeField("next check", null=True, blank=True)
-    verify_cause = models.CharField("last check failed with", max_length=40, blank=True)
+    verify_cause = models.CharField(
+        "last check failed with", max_length=40, default="", db_default="", blank=True
+    )
     last_used_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[models.Manager[GoHighLevelIntegration]] = IntegrationQuerySet.as_manager()
