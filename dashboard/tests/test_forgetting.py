@@ -29,7 +29,8 @@ from integrations.models import (
     StateChange,
 )
 from integrations.tasks import tick
-from webhooks import endpoints
+from webhooks import delivery as passing_on
+from webhooks import endpoints, processing
 from webhooks.models import EventRhythm, GoHighLevelWebhook
 
 pytestmark = pytest.mark.django_db
@@ -65,6 +66,13 @@ def _stored() -> Iterator[tuple[str, str]]:
                 yield table, " ".join(str(value) for value in row)
 
 
+@pytest.fixture(autouse=True)
+def no_lingering(monkeypatch):
+    """The worker does not go on looking for more: nothing waits for the clock."""
+    monkeypatch.setattr(passing_on, "LINGER_S", 0)
+    monkeypatch.setattr(processing, "LOOK_AT_MOST_S", 0)
+
+
 @pytest.fixture
 def client_row(world, client, install_agency, api) -> GoHighLevelIntegration:
     """A sub-account with everything that may hang on one, and another one beside it."""
@@ -72,7 +80,7 @@ def client_row(world, client, install_agency, api) -> GoHighLevelIntegration:
     world.create_location(agency.resource_id, **CLIENT)
     (location,) = (one for one in world.locations() if one.name == CLIENT["name"])
     world.install(agency.resource_id, [location.id])
-    endpoints.create(name="Billing", url="https://billing.test/hook", by="sam")
+    endpoints.create(name="Billing", url="https://10.0.0.9/hook", by="sam")
     world.send_event("ContactCreate", location.id)
     world.deliver(
         lambda _url, body, headers: (
