@@ -43,6 +43,8 @@ class Crossing:
 
     def __init__(self) -> None:
         self.first, self.second = stored("w-1"), stored("w-2")
+        # What comes before the first lock, an UPDATE for example, may run into the other's.
+        self._both_are_here = threading.Barrier(2)
         self._both_have_one = threading.Barrier(2)
         self._has_met = threading.local()
 
@@ -61,9 +63,12 @@ class Crossing:
     def take_both(self, which: int) -> None:
         """Lock one, then, as soon as the other side has one too, the other. Not the second time."""
         pair = (self.first, self.second) if which == 0 else (self.second, self.first)
+        is_first_time = not hasattr(self._has_met, "once")
+        self._has_met.once = True
+        if is_first_time:
+            self._both_are_here.wait(WAIT_S)
         EVENTS.select_for_update().get(pk=pair[0].pk)
-        if not hasattr(self._has_met, "once"):
-            self._has_met.once = True
+        if is_first_time:
             self._both_have_one.wait(WAIT_S)
         EVENTS.select_for_update().get(pk=pair[1].pk)
 
