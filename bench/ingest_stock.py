@@ -12,14 +12,12 @@ import statistics
 import sys
 import time
 import uuid
-from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
 from bench import stage
 from bench.ingest import CONTACT
-from bench.pages import _median_ms, signed_in
-from bench.results import Figure, note
+from bench.pages import _median_ms, visiting, worst_growth
 
 GOAL = 2.0
 # The smaller one fills each page too.
@@ -38,18 +36,9 @@ PAGES = {
 
 def measure(database_url: str, sizes: list[int]) -> float:
     """Print what was measured; return the worst growth from the smallest to the largest stock."""
-    with stage.staged(database_url), ExitStack() as stack:
-        from django.conf import settings
-        from django.core.management import call_command
-        from django.db import connection
-
+    with visiting(database_url) as client:
         from webhooks.models import GoHighLevelWebhook
 
-        settings.ALLOWED_HOSTS = ["testserver"]
-        call_command("collectstatic", "--noinput", verbosity=0)
-        print(stage.machine(), flush=True)
-        stack.callback(connection.close)
-        client = stack.enter_context(signed_in())
         costs: dict[str, list[float]] = {}
         try:
             for size in sizes:
@@ -64,15 +53,7 @@ def measure(database_url: str, sizes: list[int]) -> float:
                 print(f"    {'purge':<10} {took:8.1f} ms for {PURGED} rows", flush=True)
         finally:
             GoHighLevelWebhook.objects.all()._raw_delete("default")
-    worst = 0.0
-    for name, took_ms in costs.items():
-        growth = took_ms[-1] / took_ms[0]
-        worst = max(worst, growth)
-        said = f"{name} {took_ms[-1]:.1f} ms", f"{took_ms[0]:.1f} ms"
-        note(Figure("ingest_stock", *said, "growth", growth, GOAL))
-        print(f"  {name:<10} growth {growth:.2f}")
-    print(f"  goal {GOAL} {'reached' if worst <= GOAL else 'missed'}")
-    return worst
+    return worst_growth("ingest_stock", costs, GOAL)
 
 
 def _grow_to(size: int) -> None:

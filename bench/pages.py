@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -32,18 +32,9 @@ PAGES = {
 
 def measure(database_url: str, sizes: list[int]) -> float:
     """Print what was measured; return the worst growth from the smallest to the largest table."""
-    with stage.staged(database_url), ExitStack() as stack:
-        from django.conf import settings
-        from django.core.management import call_command
-        from django.db import connection
-
+    with visiting(database_url) as client, ExitStack() as stack:
         from integrations.models import HealthDay
 
-        settings.ALLOWED_HOSTS = ["testserver"]
-        call_command("collectstatic", "--noinput", verbosity=0)
-        print(stage.machine(), flush=True)
-        stack.callback(connection.close)
-        client = stack.enter_context(signed_in())
         stack.callback(HealthDay.objects.all().delete)
         stack.callback(due._empty)
         costs: dict[str, list[float]] = {name: [] for name in PAGES}
@@ -55,15 +46,35 @@ def measure(database_url: str, sizes: list[int]) -> float:
                 ms, queries = _median_ms(client, path or _an_account())
                 costs[name].append(ms)
                 print(f"    {name:<15} {ms:8.1f} ms  {queries:3} queries", flush=True)
+    return worst_growth("pages", costs, GOAL)
+
+
+def worst_growth(bench: str, costs: Mapping[str, Sequence[float]], goal: float) -> float:
+    """Print how each cost, in ms, has grown from the first to the last; return the worst."""
     worst = 0.0
-    for name, took in costs.items():
-        growth = took[-1] / took[0]
+    for name, took_ms in costs.items():
+        growth = took_ms[-1] / took_ms[0]
         worst = max(worst, growth)
-        said = f"{name} {took[-1]:.1f} ms", f"{took[0]:.1f} ms"
-        note(Figure("pages", *said, "growth", growth, GOAL))
+        said = f"{name} {took_ms[-1]:.1f} ms", f"{took_ms[0]:.1f} ms"
+        note(Figure(bench, *said, "growth", growth, goal))
         print(f"  {name:<15} growth {growth:.2f}")
-    print(f"  goal {GOAL} {'reached' if worst <= GOAL else 'missed'}")
+    print(f"  goal {goal} {'reached' if worst <= goal else 'missed'}")
     return worst
+
+
+@contextmanager
+def visiting(database_url: str) -> Iterator[Any]:
+    """Yield an owner's browser that asks this process, in a database made ready."""
+    with stage.staged(database_url), ExitStack() as stack:
+        from django.conf import settings
+        from django.core.management import call_command
+        from django.db import connection
+
+        settings.ALLOWED_HOSTS = ["testserver"]
+        call_command("collectstatic", "--noinput", verbosity=0)
+        print(stage.machine(), flush=True)
+        stack.callback(connection.close)
+        yield stack.enter_context(signed_in())
 
 
 @contextmanager
