@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, closing
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -129,6 +132,27 @@ def install_agency(world: World, db: None) -> Callable[..., GoHighLevelIntegrati
         return install_from_code(world.install(agency.id, redirect_uri=REDIRECT_URI))
 
     return make
+
+
+@pytest.fixture
+def full_database(db: None) -> Callable[[], AbstractContextManager[None]]:
+    """Return a context in which whatever would need room ends as it does on a full disk, with the
+    fault of the database's own driver."""
+
+    def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not sql.startswith(("INSERT", "CREATE TEMPORARY TABLE")):
+            return execute(sql, params, many, context)
+        if connection.vendor == "postgresql":
+            no_room = "DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'disk_full'; END $$"
+        elif connection.vendor == "mysql":
+            no_room = "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1114, MESSAGE_TEXT = 'It is full'"
+        else:
+            with connection.wrap_database_errors, closing(sqlite3.connect(":memory:")) as small:
+                small.execute("PRAGMA max_page_count = 1")
+                return small.execute("CREATE TABLE too_much (x)")
+        return execute(no_room, None, False, context)
+
+    return lambda: connection.execute_wrapper(refuse)
 
 
 @pytest.fixture

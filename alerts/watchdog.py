@@ -2,7 +2,7 @@
 
 It does what the minutely task does, in its own process: looks, tells, and tries again what could
 not be told. When the database itself does not answer, who is to be told stands in WATCHDOG_URLS,
-and what was told in a small file.
+and what was told in a small file. A full one can still be read, so its channels are told as well.
 """
 
 from __future__ import annotations
@@ -19,22 +19,26 @@ from types import FrameType
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import Error as DatabaseFault
 
 from alerts import delivery, incidents, messages, ping, sending, watch
-from alerts.kinds import ABOUT
+from alerts.kinds import ABOUT, Kind
+from alerts.models import Channel, Incident
+from integrations import database_faults
+from integrations.database_faults import AWAY, FULL
 
 logger = logging.getLogger(__name__)
 
 # A database that is blocked answers nothing, not even no.
 PATIENCE_S = 30
 REMIND_EVERY = timedelta(hours=24)
+_STATE_BYTES = 400
 
 
 @dataclass
 class Report:
     """What stands still, in words; and how many messages were sent. `database`: whether it
-    answered within PATIENCE_S seconds."""
+    answered within PATIENCE_S seconds, and takes what is written."""
 
     database: bool = True
     standing_still: list[str] = field(default_factory=list)
@@ -54,10 +58,12 @@ def run(now: datetime) -> Report:
     try:
         with _at_most(PATIENCE_S):
             report = _look(now)
-    except (DatabaseError, InterfaceError, TooLong) as error:
-        logger.error("The database does not answer: %s", type(error).__name__)
-        report = Report(database=False, standing_still=["The database does not answer"])
-    report.told += _tell_of_database(report.database, now)
+        report.told += _tell_of_database("", now)
+    except (DatabaseFault, TooLong) as error:
+        fault = database_faults.in_words(error)
+        logger.error("%s: %s", fault.capitalize(), type(error).__name__)
+        report = Report(database=False, standing_still=[fault.capitalize()])
+        report.told += _tell_of_database(fault, now)
     if report.database:
         report.told += delivery.deliver_due(now)["sent"]
     if not report.is_fine:
@@ -66,46 +72,77 @@ def run(now: datetime) -> Report:
 
 
 def _look(now: datetime) -> Report:
-    connection.ensure_connection()
+    database_faults.try_to_write()
     incidents.look(now)
     still = watch.standstill(now)
     return Report(standing_still=[f"{t.subject} {ABOUT[t.kind].title}" for t in still])
 
 
-def _tell_of_database(answers: bool, now: datetime) -> int:
-    """Tell WATCHDOG_URLS once that the database is away, each day that it still is, and when it
-    is back; return how many were told."""
+@dataclass(frozen=True)
+class _Words:
+    """`text` takes since when, `over` how long."""
+
+    text: str
+    recovered: str
+    over: str
+
+
+_WORDS = {
+    AWAY: _Words(
+        "WhatReach's database has not answered since {}. No token is handed out or renewed. "
+        "Whoever runs WhatReach acts: start the database.",
+        "The database answers again",
+        "It did not answer for {}.",
+    ),
+    FULL: _Words(
+        "WhatReach's database has been full since {}. A renewed token cannot be stored, so none is "
+        "renewed. Whoever runs WhatReach acts: make room on the database's disk.",
+        "The database has room again",
+        "It was full for {}.",
+    ),
+}
+
+
+def _tell_of_database(fault: str, now: datetime) -> int:
+    """Tell once what the database suffers from, each day that it still does, and when it is over;
+    return how many were told. `fault`: AWAY, FULL, or empty."""
     file = Path(settings.WATCHDOG_STATE_FILE)
     state = _read(file)
-    since = state.get("since")
-    if answers:
-        if since is None:
+    known = state.get("fault", AWAY) if state else ""
+    since = datetime.fromisoformat(state["since"]) if known else now
+    if not fault:
+        if not known:
+            if not file.exists():
+                _write(file, {})
             return 0
-        with suppress(OSError):
-            file.unlink()
-        lasted = messages.span(now - datetime.fromisoformat(since))
-        return _tell("The database answers again", f"It did not answer for {lasted}.")
-    told_at = state.get("told_at")
-    if told_at and now - datetime.fromisoformat(told_at) < REMIND_EVERY:
+        _write(file, {})
+        words = _WORDS[known]
+        return _tell(known, words.recovered, words.over.format(messages.span(now - since)))
+    if fault != known:
+        since = now
+    elif now - datetime.fromisoformat(state["told_at"]) < REMIND_EVERY:
         return 0
-    _write(file, {"since": since or now.isoformat(), "told_at": now.isoformat()})
-    text = (
-        f"WhatReach's database has not answered since "
-        f"{messages.clock(datetime.fromisoformat(since) if since else now)}. "
-        "No token is handed out or renewed. Whoever runs WhatReach acts: start the database."
-    )
-    return _tell("The database does not answer", text)
+    _write(file, {"fault": fault, "since": since.isoformat(), "told_at": now.isoformat()})
+    return _tell(fault, fault.capitalize(), _WORDS[fault].text.format(messages.clock(since)))
 
 
-def _tell(title: str, text: str) -> int:
+def _tell(fault: str, title: str, text: str) -> int:
     message = messages.standstill_message(title, text)
-    told = 0
-    for url in settings.WATCHDOG_URLS:
-        outcome = sending.send_by_apprise(url, message)
-        told += not outcome.error
+    outcomes = [sending.send_by_apprise(url, message) for url in settings.WATCHDOG_URLS]
+    if fault == FULL:
+        outcomes += [sending.send(channel, message) for channel in _channels()]
+    for outcome in outcomes:
         if outcome.error:
-            logger.error("Nobody was told by one of WATCHDOG_URLS: %s", outcome.error)
-    return told
+            logger.error("Somebody was not told: %s", outcome.error)
+    return sum(not outcome.error for outcome in outcomes)
+
+
+def _channels() -> list[Channel]:
+    """Those that want to know of a full disk; none when it gets worse and nothing can be read."""
+    about = Incident(kind=Kind.DISK)
+    with suppress(DatabaseFault):
+        return [c for c in Channel.objects.working().select_related("owner") if c.wants(about)]
+    return []
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -117,9 +154,11 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _write(file: Path, state: dict[str, str]) -> None:
+    """Over what is there, in the same length: a full disk takes that, and nothing new."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(state))
+        with file.open("r+" if file.exists() else "w") as there:
+            there.write(json.dumps(state).ljust(_STATE_BYTES))
     except OSError as error:  # then it is told each time
         logger.error("%s cannot be written: %s", file, error.strerror)
 

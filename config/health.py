@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from functools import lru_cache
+
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, connection
+from django.db import Error as DatabaseFault
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
@@ -12,8 +16,11 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from access.audience import ONLY_SHOWS, Who, audience
-from integrations import heartbeat
+from integrations import database_faults, heartbeat
 from integrations.crypto import Keyring
+
+# Anybody may ask, so what they ask for writes at most so often.
+WRITES_EVERY_S = 10
 
 
 @audience(Who.OPERATOR, no_audit=ONLY_SHOWS)
@@ -50,9 +57,16 @@ def _database() -> str:
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
-    except DatabaseError:
-        return "the database does not answer"
+        _has_written(int(time.monotonic() / WRITES_EVERY_S))
+    except DatabaseFault as error:
+        return database_faults.in_words(error)
     return "ok"
+
+
+@lru_cache(maxsize=1)
+def _has_written(_moment: int) -> None:
+    """Only what went well is kept: a fault is looked at anew each time."""
+    database_faults.try_to_write()
 
 
 def _migrations() -> str:

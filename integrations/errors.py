@@ -9,6 +9,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, JsonResponse
 from django.http.request import UnreadablePostError
 
+from integrations import database_faults
 from integrations.causes import CAUSES, WhoActs
 
 logger = logging.getLogger(__name__)
@@ -67,8 +68,18 @@ def answer(error: Exception) -> JsonResponse:
         case SuspiciousOperation() | UnreadablePostError():
             return json_error("invalid_input", 400)
         case OperationalError() | InterfaceError():
-            logger.error("The database does not answer: %s", type(error).__name__)
-            return json_error("database_unavailable", 503, retry_after_s=DATABASE_RETRY_AFTER_S)
+            return _database_unavailable(error)
         case _:
             logger.error("Fault", exc_info=error)
             return json_error("internal_error", 500)
+
+
+def _database_unavailable(error: Exception) -> JsonResponse:
+    fault = database_faults.in_words(error)
+    logger.error("%s: %s", fault.capitalize(), type(error).__name__)
+    return json_error(
+        "database_unavailable",
+        503,
+        details="WhatReach's own database is full." if fault == database_faults.FULL else "",
+        retry_after_s=DATABASE_RETRY_AFTER_S,
+    )

@@ -17,13 +17,14 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DatabaseError, connection
+from django.db import Error as DatabaseFault
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http.request import validate_host
 from django.utils import timezone
 from django_q.brokers import get_broker
 
-from integrations import heartbeat
+from integrations import database_faults, heartbeat
 from integrations.crypto import DecryptError, Keyring
 from integrations.health import Status
 from integrations.highlevel import HighLevel
@@ -94,7 +95,7 @@ def each(*, ask_highlevel: bool = True) -> Iterator[Check]:
 def _find_out(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
-    except DatabaseError as error:
+    except DatabaseFault as error:
         return _warn(
             f"Could not be found out: the database does not answer ({type(error).__name__}).",
             "Mend the database first.",
@@ -224,7 +225,7 @@ def _credentials() -> Finding:
 def _database() -> Finding:
     try:
         version, size = server_version(), _database_bytes()
-    except DatabaseError as error:
+    except DatabaseFault as error:
         return _red(
             f"The database does not answer ({type(error).__name__}).",
             "Start it, and compare DATABASE_URL with its address, name and password.",
@@ -252,6 +253,15 @@ def _database_bytes() -> int:
 
 
 def _disk() -> Finding:
+    try:
+        database_faults.try_to_write()
+    except DatabaseFault as error:
+        if not database_faults.is_full(error):
+            raise
+        return _red(
+            "The database is full: it takes nothing more, no renewed token either.",
+            "Make room on its disk. What waited goes on by itself.",
+        )
     if connection.vendor != "sqlite":
         return _ok("The database keeps its own disk; watch it there.")
     usage = shutil.disk_usage(_sqlite_folder())

@@ -10,6 +10,7 @@ from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +58,13 @@ class Clock:
     def ticks(self, minutes: int) -> None:
         for _ in range(minutes):
             self.tick()
+
+
+@pytest.fixture(autouse=True)
+def state_file(settings: Any, tmp_path: Path) -> Path:
+    """Where the watchdog of this process keeps what it has told."""
+    settings.WATCHDOG_STATE_FILE = str(tmp_path / "var" / "watchdog.json")
+    return Path(settings.WATCHDOG_STATE_FILE)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from django.core import mail
 from django.core.management import call_command
 from django.utils import timezone
 
+from alerts.kinds import Kind
 from alerts.models import Incident
 from alerts.tests.test_incidents import refuse
 from integrations import heartbeat
@@ -100,6 +101,44 @@ def test_each_tick_sends_a_heartbeat_while_all_is_well(clock, receiver, settings
     clock.tick()
     assert receiver.paths == ["/uuid", "/uuid/fail"]
     assert Incident.objects.open().count() == 2
+
+
+# --- A database without room ---
+
+
+def test_a_full_database_is_told_by_its_name_to_everybody_who_wants_to_know(
+    alive, make_channel, receiver, settings, full_database
+):
+    make_channel(address="ops@agency.test")
+    make_channel(address="clients@agency.test", kinds=[Kind.NEEDS_RECONNECT])
+    settings.WATCHDOG_URLS = [receiver.url]
+    now = timezone.now()
+    with full_database():
+        assert watchdog() == (1, "The database is full\n")
+        assert watchdog() == (1, "The database is full\n")
+    assert [body["title"] for body in receiver.bodies] == ["[WhatReach] The database is full"]
+    (message,) = mail.outbox
+    assert (message.to, message.subject) == (
+        ["ops@agency.test"],
+        "[WhatReach] The database is full",
+    )
+    assert "make room on the database's disk" in message.body
+    with time_machine.travel(now + timedelta(minutes=30), tick=False):
+        for name in heartbeat.PARTS:
+            heartbeat.beat(name)
+        assert watchdog()[0] == 0
+    assert mail.outbox[1].subject == "[WhatReach] The database has room again"
+    assert "It was full for" in mail.outbox[1].body
+    assert len(receiver.bodies) == len(mail.outbox) == 2
+
+
+def test_what_was_told_needs_no_more_room_on_the_disk(alive, state_file, full_database):
+    watchdog()
+    before = state_file.stat()
+    with full_database():
+        watchdog()
+    assert state_file.stat().st_size == before.st_size
+    assert json.loads(state_file.read_text())["fault"] == "the database is full"
 
 
 # --- Without the database: a process of its own ---

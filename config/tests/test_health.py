@@ -4,8 +4,11 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.db import InterfaceError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from config import health
 from integrations import heartbeat
 
 
@@ -63,6 +66,34 @@ def test_web_processes_write_one_sign_of_life_between_them():
     with time_machine.travel(timezone.now() + timedelta(seconds=heartbeat.WEB_EVERY_S)):
         heartbeat.beat_as_web()
     assert heartbeat.read_all()[heartbeat.WEB] > first
+
+
+@pytest.mark.django_db
+def test_readyz_tells_a_full_database_from_one_that_does_not_answer(client, full_database):
+    health._has_written.cache_clear()
+    with full_database():
+        assert client.get("/readyz").json()["checks"]["database"] == "the database is full"
+    assert client.get("/readyz").json()["checks"]["database"] == "ok"
+
+    def away(*_: object) -> None:
+        raise InterfaceError("connection already closed")
+
+    with connection.execute_wrapper(away):
+        answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["database"] == "the database does not answer"
+
+
+@pytest.mark.django_db
+def test_readyz_writes_once_however_often_it_is_asked(client):
+    def writes() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            client.get("/readyz")
+        return sum(q["sql"].startswith(("INSERT", "CREATE")) for q in captured)
+
+    with time_machine.travel(timezone.now(), tick=False):
+        health._has_written.cache_clear()
+        assert [writes(), writes(), writes()] == [1, 0, 0]
 
 
 @pytest.mark.django_db

@@ -589,6 +589,14 @@ def test_a_database_that_is_away_is_said_with_when_to_ask_again(api, method, pat
     assert response["Retry-After"] == "5"
 
 
+def test_a_database_that_is_full_is_said_to_be(api, make_install, full_database):
+    client, ids = api(), [str(make_install().pk) for _ in range(9)]
+    with full_database():
+        response = post_json(client, {"ids": ids})
+    assert_error(response, 503, "database_unavailable")
+    assert response.json()["details"] == "WhatReach's own database is full."
+
+
 def test_every_error_links_to_its_explanation(api, client):
     error = api().get("/app/nothing/").json()
     address, _, code = error["help_url"].partition("#")

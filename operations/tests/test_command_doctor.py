@@ -136,6 +136,13 @@ def test_a_wrong_setting_is_found(in_order, settings, tmp_path, name, changes, v
     assert found.fix
 
 
+def test_a_full_database_is_found_on_whatever_disk_it_is(in_order, full_database):
+    with full_database():
+        found = finding("disk")
+    assert (found.verdict, found.fix.split(".")[0]) == (RED, "Make room on its disk")
+    assert found.sentence.startswith("The database is full")
+
+
 def test_a_silent_highlevel_is_no_verdict(in_order, world):
     world.fault("reset", route="/oauth/token")
     found = finding("credentials")

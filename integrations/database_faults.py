@@ -1,0 +1,50 @@
+"""Why the database cannot do its work: it does not answer, or it has no room for another row."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from integrations.models import Heartbeat
+
+AWAY = "the database does not answer"
+FULL = "the database is full"
+
+_POSTGRESQL = "53100"  # disk_full
+_MYSQL = (1021, 1114)  # the disk, the table is full
+_MYSQL_QUOTES = "No space left on device"  # the system's words, under several codes
+_SQLITE = "SQLITE_FULL"
+
+
+def in_words(error: Exception) -> str:
+    """Return FULL or AWAY."""
+    return FULL if is_full(error) else AWAY
+
+
+def is_full(error: Exception) -> bool:
+    """Whether a database error says that there is no room, by the driver's own code."""
+    cause = error.__cause__
+    if getattr(cause, "sqlstate", "") == _POSTGRESQL:
+        return True
+    if getattr(cause, "sqlite_errorname", "") == _SQLITE:
+        return True
+    return error.args[:1] in [(code,) for code in _MYSQL] or _MYSQL_QUOTES in str(error)
+
+
+def try_to_write() -> None:
+    """Write something new, which leaves no trace.
+
+    Errors: django.db.Error, when nothing can be written. PostgreSQL changes rows in place for long
+    after its disk was full, so it has to make a new file.
+    """
+    if connection.vendor == "postgresql":
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("CREATE TEMPORARY TABLE write_probe AS SELECT 1")
+            cursor.execute("DROP TABLE pg_temp.write_probe")
+        return
+    name = f"probe {uuid4().hex[:12]}"
+    with transaction.atomic():
+        Heartbeat.objects.create(name=name, at=timezone.now())
+        Heartbeat.objects.filter(name=name).delete()
