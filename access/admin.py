@@ -1,9 +1,20 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.contrib.auth.admin import UserAdmin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group
 
 from access.models import ApiKey, User
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class RoleAdmin(GroupAdmin):
+    """With the browser's own list of permissions: Django's two lists have parts without a name for
+    screen readers."""
+
+    filter_horizontal = ()
 
 
 @admin.register(User)

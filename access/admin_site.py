@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import wraps
 from typing import Any
 
@@ -11,12 +12,20 @@ from access.audit import record
 from access.models import AuditEvent
 from access.sudo import is_confirmed
 
+# Sessions, second factors and mail addresses have pages here, which keep their keys to themselves.
+NOT_SHOWN = {"account", "mfa", "usersessions"}
+
 
 class StaffAdminSite(AdminSite):
     """Django's admin by our rules: closed to whoever is limited to agencies, of which its lists
     know nothing; a fresh proof of who it is before any change, and a record of each."""
 
     site_title = site_header = "WhatReach"
+
+    def register(self, models: Any, admin_class: Any = None, **options: Any) -> None:
+        models = models if isinstance(models, Iterable) else [models]
+        shown = [model for model in models if model._meta.app_label not in NOT_SHOWN]
+        super().register(shown, admin_class, **options)
 
     def has_permission(self, request: HttpRequest) -> bool:
         return super().has_permission(request) and not getattr(request.user, "agencies", None)

@@ -111,6 +111,24 @@ def test_no_page_has_a_known_barrier(
     assert said == [], "\n".join(said)
 
 
+def test_no_page_of_the_admin_has_a_known_barrier(
+    product: Product, browser: Browser, furniture: tuple[dict[str, str], dict[str, str]]
+) -> None:
+    width, height = SIZES["phone"]
+    page = browser.new_page(base_url=product.url, viewport={"width": width, "height": height})
+    sign_in(product, page)
+    faults = _faults(page, "/admin/")
+    lists = page.locator("#content-main tr a").evaluate_all("(all) => all.map((a) => a.pathname)")
+    assert "/admin/integrations/gohighlevelintegration/" in lists
+    for path in dict.fromkeys(lists):
+        faults += _faults(page, path)
+        first = page.locator("#result_list tbody a").first
+        if first.count():
+            faults += _faults(page, first.get_attribute("href") or "")
+    page.close()
+    assert faults == [], "\n".join(faults)
+
+
 def test_each_page_for_staff_is_among_them(furniture: tuple[dict[str, str], object]) -> None:
     looked_at = {resolve(urlsplit(path).path).view_name for path in furniture[0].values()}
     shown = {
@@ -122,7 +140,7 @@ def test_each_page_for_staff_is_among_them(furniture: tuple[dict[str, str], obje
 
 
 def _is_page(address: Address) -> bool:
-    """Whether it is a whole page that a GET opens; the admin is Django's own."""
+    """Whether it is a whole page that a GET opens; those of the admin are found by its links."""
     if address.path.startswith(("/live/", "/admin/")):
         return False
     if not hasattr(address.pattern.callback, "audience"):

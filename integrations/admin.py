@@ -2,11 +2,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin
-from django.db.models import QuerySet
+from django.contrib.admin.widgets import AdminTextInputWidget
+from django.db.models import DateTimeField, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
+from django_q.admin import ScheduleAdmin
+from django_q.models import Schedule
 
 from integrations import bulk, ending, snapshots
 from integrations.causes import CAUSES
@@ -190,3 +194,16 @@ class StateChangeAdmin(ReadOnlyAdmin):
 class OutageAdmin(ReadOnlyAdmin):
     list_display = ["began_at", "ended_at", "cause", "tries"]
     list_filter = ["is_open", CauseFilter]
+
+
+admin.site.unregister(Schedule)
+
+
+@admin.register(Schedule)
+class PlanAdmin(ScheduleAdmin):
+    """With one field for its next run: of Django's two only the first has a name for screen
+    readers."""
+
+    formfield_overrides = {
+        DateTimeField: {"form_class": forms.DateTimeField, "widget": AdminTextInputWidget}
+    }

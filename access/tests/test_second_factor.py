@@ -243,3 +243,15 @@ def test_the_others_are_signed_out_from_the_list(staff: User) -> None:
     desk.post("/accounts/sessions/")
     assert phone.get("/").status_code == 302
     assert desk.get("/").status_code == 200
+
+
+@pytest.mark.one_database
+def test_the_admin_leads_to_no_sessions_key_and_no_second_factor(staff: User) -> None:
+    """A key of somebody's session is as good as their password."""
+    User.objects.filter(pk=staff.pk).update(is_superuser=True)
+    client, _ = sign_in_by_password()
+    index = client.get("/admin/").content.decode()
+    assert "/admin/access/user/" in index
+    for path in ("usersessions/usersession", "mfa/authenticator", "account/emailaddress"):
+        assert path not in index
+        assert client.get(f"/admin/{path}/").status_code == 404
