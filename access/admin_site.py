@@ -22,8 +22,9 @@ class StaffAdminSite(AdminSite):
 
     site_title = site_header = "WhatReach"
 
-    def register(self, models: Any, admin_class: Any = None, **options: Any) -> None:
-        models = models if isinstance(models, Iterable) else [models]
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        is_one = not isinstance(model_or_iterable, Iterable)
+        models = [model_or_iterable] if is_one else model_or_iterable
         shown = [model for model in models if model._meta.app_label not in NOT_SHOWN]
         super().register(shown, admin_class, **options)
 
