@@ -20,7 +20,7 @@ import pytest
 from django.conf import settings
 
 from integrations.health import Status
-from integrations.models import GoHighLevelIntegration
+from integrations.models import GoHighLevelIntegration, HandOut
 
 pytestmark = pytest.mark.one_database
 
@@ -41,11 +41,14 @@ class Script:
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
         self.requests: list[tuple[str, str]] = []
+        self.speaks = threading.Event()
+        self.speaks.set()
         script = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 script.requests.append((self.command, self.path))
+                script.speaks.wait(60)
                 status, headers, body = script.next()
                 content = json.dumps(body).encode()
                 self.send_response(status)
@@ -67,6 +70,7 @@ class Script:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def close(self) -> None:
+        self.speaks.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -102,8 +106,15 @@ REFUSED: Answer = 409, {}, {"error": "needs_reconnect", "details": "…", "who_a
 class PythonClient:
     """`ask(url, n)`: the tokens of n callers at once, by one client, or the error's code."""
 
-    def ask(self, url: str, callers: int = 1, patience_s: float = 30, times: int = 1) -> list[str]:
-        client = whatreach.WhatReach(url, "wr_key", patience_s=patience_s)
+    def ask(
+        self,
+        url: str,
+        callers: int = 1,
+        patience_s: float = 30,
+        times: int = 1,
+        timeout_s: float = 35,
+    ) -> list[str]:
+        client = whatreach.WhatReach(url, "wr_key", patience_s=patience_s, timeout_s=timeout_s)
 
         def call(_: int) -> str:
             try:
@@ -119,30 +130,52 @@ class PythonClient:
 
 
 class JsClient:
-    _PROGRAM = """
-    import { WhatReach } from '%s';
-    const [url, callers, patienceMs, times] = process.argv.slice(1);
-    const client = new WhatReach(url, 'wr_key', { patienceMs: Number(patienceMs) });
-    const call = () => client.token('install-1').catch((error) => error.code);
-    const found = [];
-    for (let i = 0; i < times; i += 1) {
-      found.push(...await Promise.all(Array.from({ length: Number(callers) }, call)));
-    }
-    console.log(JSON.stringify(found));
-    """
-
-    def ask(self, url: str, callers: int = 1, patience_s: float = 30, times: int = 1) -> list[str]:
-        program = self._PROGRAM % (JS / "whatreach.mjs")
-        arguments = [url, str(callers), str(patience_s * 1000), str(times)]
-        done = subprocess.run(
-            [node(), "--input-type=module", "-e", program, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=180,
+    def ask(
+        self,
+        url: str,
+        callers: int = 1,
+        patience_s: float = 30,
+        times: int = 1,
+        timeout_s: float = 35,
+    ) -> list[str]:
+        found: list[str] = in_node(
+            """
+            const call = () => client.token('install-1').catch((error) => error.code);
+            const found = [];
+            for (let i = 0; i < given.times; i += 1) {
+              found.push(...await Promise.all(Array.from({ length: given.callers }, call)));
+            }
+            return found;
+            """,
+            url,
+            options={"patienceMs": patience_s * 1000, "timeoutMs": timeout_s * 1000},
+            callers=callers,
+            times=times,
         )
-        assert done.returncode == 0, done.stderr
-        found: list[str] = json.loads(done.stdout)
         return found
+
+
+def in_node(
+    body: str, url: str, key: str = "wr_key", options: dict[str, Any] | None = None, **given: Any
+) -> Any:
+    """Run the body of a function that has `client` and `given`; return what it returns."""
+    program = f"""
+    import {{ WhatReach, WhatReachError }} from '{JS / "whatreach.mjs"}';
+    import {{ inspect }} from 'node:util';
+    const {{ url, key, options, given }} = JSON.parse(process.argv[1]);
+    const client = new WhatReach(url, key, options);
+    const run = async () => {{{body}}};
+    console.log(JSON.stringify(await run()));
+    """
+    told = json.dumps({"url": url, "key": key, "options": options or {}, "given": given})
+    done = subprocess.run(
+        [node(), "--input-type=module", "-e", program, told],
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def node() -> str:
@@ -215,7 +248,14 @@ def test_an_answer_that_is_not_json_is_not_a_token(client_of, script):
     assert client_of.ask(server.url, patience_s=0)[0] != "just a text"
 
 
-# --- Of the Python client alone ---
+def test_a_server_that_says_nothing_is_given_up_in_time(client_of, script):
+    server = script(token())
+    server.speaks.clear()
+    assert client_of.ask(server.url, timeout_s=0.3, patience_s=0) == ["not_reached"]
+    assert len(server.requests) == 1
+
+
+# --- Of the Python client ---
 
 
 def test_a_token_that_highlevel_refuses_is_got_anew(script):
@@ -235,6 +275,47 @@ def test_a_renewal_that_may_have_been_done_is_not_repeated():
 
 def test_its_key_is_not_in_what_it_prints():
     assert "wr_key" not in repr(whatreach.WhatReach("http://localhost", "wr_key"))
+
+
+# --- Of the JavaScript client ---
+
+
+def test_in_node_a_token_that_highlevel_refuses_is_got_anew(script):
+    got = in_node(
+        """
+        const got = [await client.token('install-1')];
+        client.forget('install-1', 'some older token');
+        got.push(await client.token('install-1'));
+        client.forget('install-1', got[0]);
+        got.push(await client.token('install-1'));
+        return got;
+        """,
+        script(token("old"), token("new")).url,
+    )
+    assert got == ["old", "old", "new"]
+
+
+def test_in_node_a_renewal_that_may_have_been_done_is_not_repeated():
+    told = in_node(
+        "return client.refresh('install-1').catch((error) => [error.code, error.status]);",
+        "http://127.0.0.1:1",
+        options={"patienceMs": 60_000},
+    )
+    assert told == ["not_reached", 0]
+
+
+def test_in_node_its_key_is_not_in_what_it_prints():
+    told = in_node("return [inspect(client), JSON.stringify(client)];", "http://localhost")
+    assert "wr_key" not in "".join(told)
+
+
+def test_in_node_one_install_waits_for_no_other(script):
+    server = script(token("one"), token("other"))
+    got = in_node(
+        "return Promise.all(['install-1', 'install-2'].map((id) => client.token(id)));", server.url
+    )
+    assert sorted(got) == ["one", "other"]
+    assert len(server.requests) == 2
 
 
 # --- Against the running server ---
@@ -260,6 +341,58 @@ def test_it_gets_lists_and_renews_at_the_running_server(live_server, install_loc
     with pytest.raises(whatreach.WhatReachError) as caught:
         client.token("6a1f0c52-6f0e-4d0b-9a53-0d7c1f6f2f11")
     assert (caught.value.status, caught.value.may_pass) == (404, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_in_node_it_gets_lists_and_renews_at_the_running_server(live_server, install_location, key):
+    rows = [install_location(), install_location()]
+    first = rows[0].open_access_token()
+    told = in_node(
+        """
+        const told = { listed: [], tokens: [] };
+        for await (const install of client.installs({ limit: 1 })) told.listed.push(install.id);
+        const ask = () => client.token(given.id);
+        told.tokens.push(...await Promise.all(Array.from({ length: 20 }, ask)));
+        told.renewed = (await client.refresh(given.id)).success;
+        told.tokens.push(await ask());
+        told.state = (await client.status(given.id)).state;
+        told.error = await client.token('6a1f0c52-6f0e-4d0b-9a53-0d7c1f6f2f11').catch((error) => (
+          [error instanceof WhatReachError, error.status, error.code, error.whoActs, error.mayPass]
+        ));
+        return told;
+        """,
+        live_server.url,
+        key,
+        id=str(rows[0].pk),
+    )
+    assert sorted(told["listed"]) == sorted(str(row.pk) for row in rows)
+    assert told["tokens"][:20] == [first] * 20
+    rows[0].refresh_from_db()
+    assert told["tokens"][20] == rows[0].open_access_token() != first
+    assert HandOut.objects.get().tokens == 2  # for all of them
+    assert (told["renewed"], told["state"]) == (True, "healthy")
+    assert told["error"] == [True, 404, "not_found", "you", False]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_in_node_a_call_above_the_limit_says_when_to_ask_again(
+    live_server, install_location, key, settings
+):
+    settings.API_RATE_PER_MINUTE = 1
+    row = install_location()
+    told = in_node(
+        """
+        await client.status(given.id);
+        const refused = await client.token(given.id).catch((error) => error);
+        return [refused.code, refused.retryAfterMs, refused.mayPass];
+        """,
+        live_server.url,
+        key,
+        options={"patienceMs": 1},
+        id=str(row.pk),
+    )
+    assert (told[0], told[2]) == ("too_many_calls", True)
+    assert 0 < told[1] <= 60_000
 
 
 @pytest.mark.django_db(transaction=True)
