@@ -23,6 +23,7 @@ from integrations.models import (
     ListedLocation,
 )
 from integrations.reconcile import missing_here
+from operations import hand_out_counts
 from webhooks.models import EventRhythm, GoHighLevelWebhook
 
 _BATCH = 500
@@ -76,6 +77,7 @@ def forget(install: GoHighLevelIntegration, record: Callable[[int], object]) -> 
             # A sub-account also stands in its agency's comparison.
             ListedLocation.objects.filter(resource_id__in=accounts).delete()
             CallBudget.objects.filter(pk__in=accounts).delete()
+            hand_out_counts.keep(ids)
             erased = ending.forget(ids)
             record(erased)
         return erased

@@ -7,10 +7,11 @@ import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from ipaddress import ip_address
+from typing import Generic, TypeVar
 
 import django
 from django.conf import settings
@@ -34,13 +35,15 @@ from prometheus_client.registry import Collector
 
 from access.audience import ONLY_SHOWS, Who, audience
 from integrations import heartbeat
-from integrations.health import State, Status
+from integrations.health import Status
 from integrations.models import GoHighLevelIntegration
-from operations import renewal_counts, web_metrics
+from operations import hand_out_counts, renewal_counts, web_metrics
 from webhooks.models import GoHighLevelWebhook
 
-# Counting all accounts by state reads them all: 0.2 to 0.5 s for a million.
-STATES_KEPT_S = 15
+# Counting all accounts by state reads them all: 0.2 to 0.5 s for a million. Hand-outs have a row
+# for each account that was asked for within the hour.
+KEPT_S = 15
+T = TypeVar("T")
 
 
 @audience(Who.OPERATOR, no_audit=ONLY_SHOWS)
@@ -90,13 +93,14 @@ class _Database(Collector):
         yield _info()
         yield _by_label(
             "whatreach_accounts",
-            f"Accounts in each state; counted at most every {STATES_KEPT_S} s.",
+            f"Accounts in each state; counted at most every {KEPT_S} s.",
             "state",
             {state.value: number for state, number in _STATES.get().items()},
         )
         yield from _expiry(now)
         yield from _due(now)
         yield from _renewals(now)
+        yield _hand_outs()
         yield from _events(now)
         yield _by_label(
             "whatreach_heartbeat_age_seconds",
@@ -109,26 +113,26 @@ class _Database(Collector):
             yield GaugeMetricFamily("whatreach_queue_tasks", "Tasks in the queue.", value=waiting)
 
 
-class _StateCounts:
-    """How many accounts are in each state, kept for a moment by each process."""
+class _Kept(Generic[T]):
+    """What takes long to count, kept for a moment by each process."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: Callable[[], T]) -> None:
+        self._count = count
         self._lock = threading.Lock()
-        self._counted_at = float("-inf")
-        self._counts: dict[State, int] = {}
+        self._counted: tuple[float, T] | None = None
 
-    def get(self) -> dict[State, int]:
+    def get(self) -> T:
         with self._lock:
-            if time.monotonic() - self._counted_at > STATES_KEPT_S:
-                self._counts = GoHighLevelIntegration.objects.count_by_state(timezone.now())
-                self._counted_at = time.monotonic()
-            return self._counts
+            if self._counted is None or time.monotonic() - self._counted[0] > KEPT_S:
+                self._counted = time.monotonic(), self._count()
+            return self._counted[1]
 
     def forget(self) -> None:
-        self._counted_at = float("-inf")
+        self._counted = None
 
 
-_STATES = _StateCounts()
+_STATES = _Kept(lambda: GoHighLevelIntegration.objects.count_by_state(timezone.now()))
+_HAND_OUTS = _Kept(hand_out_counts.read)
 
 
 def _info() -> Metric:
@@ -198,6 +202,18 @@ def _buckets(
         for bound in (*renewal_counts.BUCKETS_S, renewal_counts.INFINITE)
         for below in [sum(t.number for kind, t in tallies.items() if kind.bucket <= bound)]
     ]
+
+
+def _hand_outs() -> Metric:
+    total = _HAND_OUTS.get()
+    counter = CounterMetricFamily(
+        "whatreach_hand_outs",
+        f"Tokens handed out and calls passed on, on all hosts; counted at most every {KEPT_S} s.",
+        labels=["as"],
+    )
+    counter.add_metric(["token"], total.tokens)
+    counter.add_metric(["call"], total.calls)
+    return counter
 
 
 def _events(now: datetime) -> Iterator[Metric]:

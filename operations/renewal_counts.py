@@ -68,12 +68,12 @@ def read(now: datetime | None = None) -> dict[Kind, Tally]:
     if _MARK not in stored:
         _begin(now)
         stored = _stored()
-    if _moment(stored[_MARK]) < now - ADD_UP_AFTER:
+    if moment_of(stored[_MARK]) < now - ADD_UP_AFTER:
         _add_up(stored, now)
         stored = _stored()
     # Mark and counts came in one statement: whatever is added up meanwhile is not in them yet.
     tallies = _unpack(stored)
-    for kind, tally in _count(since=_moment(stored[_MARK])).items():
+    for kind, tally in _count(since=moment_of(stored[_MARK])).items():
         known = tallies.get(kind, Tally(0, 0))
         tallies[kind] = Tally(known.number + tally.number, known.microseconds + tally.microseconds)
     return tallies
@@ -85,7 +85,9 @@ def _stored() -> dict[str, int]:
 
 def _begin(now: datetime) -> None:
     """Count from here on: a long journal of earlier days is left alone."""
-    Counter.objects.get_or_create(key=_MARK, defaults={"value": _number(now - SETTLED_AFTER)})
+    Counter.objects.get_or_create(
+        key=_MARK, defaults={"value": microseconds_of(now - SETTLED_AFTER)}
+    )
 
 
 def _add_up(stored: dict[str, int], now: datetime) -> None:
@@ -97,14 +99,14 @@ def _add_up(stored: dict[str, int], now: datetime) -> None:
         # An entry that is still open will end in a kind that nobody knows yet.
         before_it = oldest - timedelta(microseconds=1) if oldest else now
         until = min(now - SETTLED_AFTER, before_it)
-        if until <= _moment(mark):
+        if until <= moment_of(mark):
             return
         mine = Counter.objects.filter(key=_MARK, value=mark)
-        if not mine.update(value=_number(until)):
+        if not mine.update(value=microseconds_of(until)):
             return
         rows = {row.key: row for row in Counter.objects.all()}
         added: Counting[str] = Counting()
-        for kind, tally in _count(since=_moment(mark), until=until).items():
+        for kind, tally in _count(since=moment_of(mark), until=until).items():
             added[kind.key] += tally.number
             added[f"{kind.key} us"] += tally.microseconds
         for key in added.keys() & rows.keys():
@@ -149,9 +151,10 @@ def _microseconds(duration: timedelta | None) -> int:
     return (duration or timedelta()) // timedelta(microseconds=1)
 
 
-def _number(moment: datetime) -> int:
+def microseconds_of(moment: datetime) -> int:
+    """Return a moment as counters keep it; `moment_of` makes it one again."""
     return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
 
 
-def _moment(number: int) -> datetime:
+def moment_of(number: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=number)

@@ -29,6 +29,7 @@ from integrations.models import (
     StateChange,
 )
 from integrations.tasks import tick
+from operations import hand_out_counts
 from webhooks import delivery as passing_on
 from webhooks import endpoints, processing
 from webhooks.models import EventRhythm, GoHighLevelWebhook
@@ -132,6 +133,16 @@ def test_forgetting_one_leaves_the_others_in_the_comparison(staff_client, client
     staff_client.post(f"/installs/{client_row.pk}/disconnect/", {"here_only": "1"})
     staff_client.post(f"/installs/{client_row.pk}/forget/")
     assert [one.name for one in ListedLocation.objects.all()] == ["Quayside Physio"]
+
+
+def test_what_a_forgotten_client_had_stays_in_the_metrics(staff_client, make_install, api):
+    row = make_install()
+    hand_out_counts.read()
+    assert api().get(f"/app/get-token/{row.pk}/").status_code == 200
+    staff_client.post(f"/installs/{row.pk}/switch-off/")
+    staff_client.post(f"/installs/{row.pk}/forget/")
+    assert not HandOut.objects.exists()
+    assert hand_out_counts.read() == (1, 0)
 
 
 def compare_by_night() -> None:

@@ -7,17 +7,19 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+import time_machine
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
+from access.keys import create_api_key
 from integrations import heartbeat
 from integrations.health import Status
-from integrations.models import RefreshAttempt
+from integrations.models import HandOut, RefreshAttempt
 from integrations.refresh import refresh_integration
-from operations import metrics, renewal_counts
+from operations import hand_out_counts, metrics, renewal_counts
 from operations.models import Counter
 from webhooks.models import GoHighLevelWebhook
 
@@ -26,8 +28,9 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def states_are_counted_anew() -> None:
+def all_is_counted_anew() -> None:
     metrics._STATES.forget()
+    metrics._HAND_OUTS.forget()
 
 
 @pytest.fixture
@@ -213,6 +216,7 @@ def test_it_makes_the_same_queries_for_any_number_of_rows(make_install, promethe
 
     def queries() -> int:
         metrics._STATES.forget()
+        metrics._HAND_OUTS.forget()
         with CaptureQueriesContext(
             connection,
         ) as captured:
@@ -222,9 +226,9 @@ def test_it_makes_the_same_queries_for_any_number_of_rows(make_install, promethe
     few = queries()
     for _ in range(12):
         make_attempt(make_install())
-    # States, nearest expiry, due, counters and the journal's last minutes, events and those
-    # parked, heartbeats, queue.
-    assert queries() == few == 9
+    # States, nearest expiry, due, counters and the journal's last minutes, the same of hand-outs,
+    # events and those parked, heartbeats, queue.
+    assert queries() == few == 11
 
 
 def test_the_states_are_counted_at_most_every_15_seconds(make_install, prometheus, scrape):
@@ -291,3 +295,46 @@ def test_of_two_that_add_up_at_the_same_moment_one_counts(make_install):
     renewal_counts._add_up(stored, later(30))
     renewal_counts._add_up(stored, later(30))
     assert total() == 1
+
+
+# --- Hand-outs ---
+
+
+def handed_out(tokens: int, *, hours_ago: int = 0, calls: int = 0, row: Any, key: Any) -> None:
+    now = timezone.now() - timedelta(hours=hours_ago)
+    HandOut.objects.create(
+        integration=row,
+        key=key,
+        hour=now.replace(minute=0, second=0, microsecond=0),
+        tokens=tokens,
+        calls=calls,
+        first_at=now,
+        last_at=now,
+    )
+
+
+def test_hand_outs_are_exactly_those_that_were_recorded(api, install_location, scrape):
+    row, caller = install_location(), api()
+    for _ in range(3):
+        caller.get(f"/app/get-token/{row.pk}/")
+    caller.get(f"/app/api/{row.pk}/locations/{row.resource_id}")
+    api("proxy").get(f"/app/get-token/{row.pk}/")  # refused: nothing left the house
+    caller.get("/app/get-token/6a1f0c52-6f0e-4d0b-9a53-0d7c1f6f2f11/")
+    found = scrape()
+    assert found["whatreach_hand_outs_total", "token"] == 3
+    assert found["whatreach_hand_outs_total", "call"] == 1
+
+
+def test_hand_outs_of_hours_that_are_over_are_counted_once_and_stay(make_install):
+    key, _text = create_api_key("billing", scopes=["tokens:read"])
+    row = make_install()
+    with time_machine.travel(timezone.now().replace(minute=30), tick=False):
+        handed_out(100, hours_ago=2, row=row, key=key)  # before the first look
+        assert hand_out_counts.read() == (0, 0)
+        handed_out(5, calls=1, row=row, key=key)
+        assert hand_out_counts.read() == (5, 1)
+    with time_machine.travel(timezone.now().replace(minute=30) + timedelta(hours=1), tick=False):
+        handed_out(2, row=row, key=key)
+        assert hand_out_counts.read() == hand_out_counts.read() == (7, 1)
+        HandOut.objects.filter(tokens=5).delete()  # as the nightly clean-up does
+        assert hand_out_counts.read() == (7, 1)
