@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -41,15 +41,15 @@ class Left:
 
 
 def rows_left() -> Left:
-    """Count what is still sealed with an old key: one indexed query for each table and key."""
+    """Count what is still sealed with an old key: indexed queries, one or two for each table and
+    key."""
     ring = keyring()
     counted = dict.fromkeys(ring.old_ids, 0)
     for sealed in SEALED:
         for key_id in counted:
             if sealed.key_column:
                 counted[key_id] += sealed.rows.filter(**{sealed.key_column: key_id}).count()
-            else:
-                counted[key_id] += len(_small(sealed, ring, {key_id}))
+            counted[key_id] += len(_found_by_opening(sealed, ring, {key_id}))
     return Left(counted)
 
 
@@ -127,20 +127,28 @@ def _end(rotation: KeyRotation) -> None:
 def _batch(sealed: Sealed, ring: Keyring) -> list[dict[str, Any]]:
     """Some rows under an old key, as {"pk": …, column: ciphertext}. In no order: one that is done
     is not found again."""
-    if not sealed.key_column:
-        return _small(sealed, ring, set(ring.old_ids))
-    old = sealed.rows.filter(**{f"{sealed.key_column}__in": ring.old_ids})
-    return list(old.values("pk", *sealed.columns)[:BATCH])
+    if sealed.key_column:
+        old = sealed.rows.filter(**{f"{sealed.key_column}__in": ring.old_ids})
+        if named := list(old.values("pk", *sealed.columns)[:BATCH]):
+            return named
+    return _found_by_opening(sealed, ring, set(ring.old_ids))
 
 
-def _small(sealed: Sealed, ring: Keyring, key_ids: set[str]) -> list[dict[str, Any]]:
-    """The rows of a small table that hang on one of these keys: it opens something of theirs."""
+def _found_by_opening(sealed: Sealed, ring: Keyring, key_ids: set[str]) -> list[dict[str, Any]]:
+    """The rows that do not name their key and hang on one of these: it opens something of theirs.
+
+    Those are all of a small table; of a large one what a process of version 0.1 wrote between
+    migrate and its restart.
+    """
 
     def hangs_on_it(row: dict[str, Any], column: str) -> bool:
         opens = key_id_of(row[column]) in key_ids
         return opens and _open(sealed, row, column, ring) is not None
 
     rows = sealed.rows.values("pk", *sealed.columns)
+    if sealed.key_column:
+        nothing = Q(**dict.fromkeys(sealed.columns, b""))
+        rows = rows.filter(~nothing, **{sealed.key_column: ""})
     return [row for row in rows if any(hangs_on_it(row, column) for column in sealed.columns)]
 
 
