@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import platform
+import re
 import tarfile
 import time
 from collections import deque
@@ -27,6 +28,9 @@ from integrations.models import GoHighLevelIntegration, RefreshAttempt
 from operations import readiness
 from webhooks.models import GoHighLevelWebhook
 
+# Also as addresses of pages and queries have it: a%40b.example.
+_MAIL = re.compile(r"[\w.+-]+(?:@|%40)\w[\w-]*(?:\.\w[\w-]*)+")
+_NO_MAIL = "[mail address]"
 _ATTEMPTS, _FAILURES, _LOG_LINES = 200, 20, 5000
 _ABOUT = """\
 Made by `manage.py support_bundle`. No token, key, secret or password is in it, nor the name or mail
@@ -89,7 +93,7 @@ def write_bundle(target: Path, *, log: Path | None = None, ask_highlevel: bool =
     target.touch(mode=0o600, exist_ok=False)
     with tarfile.open(target, "w:gz") as archive:
         for name, content in _files(redact, log, ask_highlevel):
-            data = redact.text(content).encode(errors="replace")
+            data = _MAIL.sub(_NO_MAIL, redact.text(content)).encode(errors="replace")
             entry = tarfile.TarInfo(f"whatreach-support/{name}")
             entry.size, entry.mode, entry.mtime = len(data), 0o600, int(time.time())
             archive.addfile(entry, io.BytesIO(data))
