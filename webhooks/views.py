@@ -23,6 +23,7 @@ from access.audience import Who, audience
 from integrations.errors import ApiError, json_error
 from integrations.uploads import Upload
 from webhooks import bell, counting
+from webhooks.breaker import one_at_a_time_while_unable
 from webhooks.models import MOST_AHEAD, GoHighLevelWebhook, Outcome
 from webhooks.patience import at_most
 from webhooks.signatures import HEADER, RSA_HEADER, Verdict, load_keys, verify
@@ -133,11 +134,11 @@ def store(event: GoHighLevelWebhook) -> bool:
 
     One statement that commits by itself: a transaction around it would cost two more. Only within
     somebody's transaction it has a savepoint, as a refused INSERT would end the whole of that.
-    Errors: DatabaseFault, after MOST_WAIT_MS at the latest.
+    Errors: DatabaseFault, after MOST_WAIT_MS at the latest; at once while it is known to be unable.
     """
     apart = transaction.atomic() if connection.in_atomic_block else nullcontext()
     try:
-        with apart, at_most(MOST_WAIT_MS):
+        with one_at_a_time_while_unable(), apart, at_most(MOST_WAIT_MS):
             event.save(force_insert=True)
     except IntegrityError:
         if not GoHighLevelWebhook.objects.filter(webhook_id=event.webhook_id).exists():

@@ -10,7 +10,7 @@ from django_q.models import OrmQ
 
 from sandbox.outbox import Send
 from sandbox.world import World
-from webhooks import bell, counting, processing
+from webhooks import bell, breaker, counting, processing
 
 WEBHOOK = "/app/webhook/"
 
@@ -27,6 +27,13 @@ def bell_for_each_event(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def nothing_counted_before() -> None:
     counting._waiting.clear()
+
+
+@pytest.fixture(autouse=True)
+def tried_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that was unable a moment ago, or in the test before, puts nobody off."""
+    monkeypatch.setattr(breaker, "PAUSE_S", 0)
+    breaker._note(unable=False)
 
 
 @pytest.fixture

@@ -6,15 +6,17 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 from django.db.models.sql import InsertQuery
 from django.utils import timezone
 
-from webhooks import views
+from integrations.tests.test_worker import until
+from webhooks import breaker, views
 from webhooks.models import GoHighLevelWebhook
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,6 +63,22 @@ def assert_delivered_later(post: Any, body: bytes) -> None:
     assert GoHighLevelWebhook.objects.count() == 1
 
 
+@contextmanager
+def locked() -> Iterator[None]:
+    with somebody_else() as cursor:
+        for statement in BEGIN_AND_LOCK[connection.vendor]:
+            cursor.execute(statement)
+        yield
+
+
+def in_a_thread_of_its_own(post: Any, body: bytes) -> int:
+    try:
+        status: int = post(body).status_code
+        return status
+    finally:
+        connection.close()
+
+
 def assert_put_off(post: Any, body: bytes) -> None:
     began = time.monotonic()
     answer = post(body)
@@ -78,11 +96,52 @@ def test_neither_the_database_nor_its_host_is_waited_for_longer_than_is_promised
 
 def test_a_locked_database_puts_highlevel_off_in_time(post):
     body = as_body("w-1")
-    with somebody_else() as cursor:
-        for statement in BEGIN_AND_LOCK[connection.vendor]:
-            cursor.execute(statement)
+    with locked():
         assert_put_off(post, body)
     assert_delivered_later(post, body)
+
+
+def test_while_one_delivery_tries_a_database_that_was_locked_the_others_are_put_off_at_once(
+    post, monkeypatch, django_assert_num_queries
+):
+    def assert_put_off_at_once():
+        with django_assert_num_queries(0):
+            assert_put_off(post, as_body("w-3"))
+
+    with ThreadPoolExecutor(1) as another:
+        with locked():
+            monkeypatch.setattr(views, "MOST_WAIT_MS", 1)
+            assert_put_off(post, as_body("w-1"))
+            with monkeypatch.context() as patch:
+                patch.setattr(breaker, "PAUSE_S", 60)
+                assert_put_off_at_once()
+            monkeypatch.setattr(views, "MOST_WAIT_MS", 60_000)
+            trial = another.submit(in_a_thread_of_its_own, post, as_body("w-2"))
+            until(breaker._trying.locked, what="one delivery tries the database")
+            assert_put_off_at_once()
+        assert trial.result() == 200
+    assert post(as_body("w-1")).json() == {"received": True, "duplicate": False}
+
+
+def test_a_database_that_is_able_again_puts_nobody_off(post, monkeypatch):
+    """Not even while a trial is still under way, when the last failure is some time ago."""
+    with locked(), monkeypatch.context() as patch:
+        patch.setattr(views, "MOST_WAIT_MS", 1)
+        assert_put_off(post, as_body("w-1"))
+    with breaker._trying:
+        assert_put_off(post, as_body("w-1"))
+        monkeypatch.setattr(breaker, "UNABLE_FOR_S", 0)
+        assert_delivered_later(post, as_body("w-1"))
+
+
+def test_an_event_that_the_database_refuses_for_itself_puts_no_other_off(post):
+    def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        raise DataError("too much for this column")
+
+    with connection.execute_wrapper(refuse):
+        assert_put_off(post, as_body("w-1"))
+    with breaker._trying:
+        assert_delivered_later(post, as_body("w-1"))
 
 
 def test_a_copy_that_somebody_else_is_about_to_store_is_not_called_known(post):
