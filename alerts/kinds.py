@@ -13,7 +13,7 @@ class Kind(models.TextChoices):
     EXPIRED = "expired", "A token ended and no renewal worked"
     RUNWAY = "runway", "A refresh token has less than 30 days left"
     SILENCE = "silence", "An account sends no events any more"
-    OUTAGE = "outage", "HighLevel does not answer"
+    OUTAGE = "outage", "HighLevel renews no tokens"
     CREDENTIALS = "credentials", "HighLevel refuses our app's sign-in"
     WORKER = "worker", "The worker stands still"
     SCHEDULER = "scheduler", "The scheduler stands still"
@@ -22,7 +22,7 @@ class Kind(models.TextChoices):
     ANSWERS = "answers", "Deliveries of events are not answered well"
     ENDPOINT = "endpoint", "An endpoint gets no events any more"
     KEY_USE = "key_use", "An API key is used in an unusual way"
-    DISK = "disk", "The disk is nearly full"
+    DISK = "disk", "The disk or the database is full, or nearly"
     CHANNEL = "channel", "Alerts do not arrive"
 
 
@@ -158,7 +158,8 @@ _OUR_OUTAGE = About(
     _OPERATOR,
     recovered="renews tokens again",
 )
-# Where the cause makes another thing of it: HighLevel answers, and somebody has to act.
+# Where the cause makes another thing of it: HighLevel answers, and somebody has to act. The kind's
+# own label, by which a channel is told of it or not, is true of both.
 _BY_CAUSE = {
     (Kind.OUTAGE, "our_request"): _OUR_OUTAGE,
     (Kind.OUTAGE, "unreadable_answer"): _OUR_OUTAGE,

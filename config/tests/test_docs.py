@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from alerts.kinds import Kind
 from integrations.causes import CAUSES
 
 pytestmark = pytest.mark.one_database
@@ -134,6 +135,11 @@ def test_troubleshooting_tells_of_no_cause_that_there_is_not() -> None:
     rows = re.findall(r"^\| ((?:`\w+`, )*`[a-z_]+`) \|", text, re.MULTILINE)
     told = {code.strip("`") for row in rows for code in row.split(", ")}
     assert told - set(CAUSES) == set()
+
+
+@pytest.mark.parametrize("kind", sorted(set(Kind) - {Kind.WORKER, Kind.SCHEDULER}))
+def test_an_alert_is_documented_by_the_words_of_the_channels_form(kind: Kind) -> None:
+    assert f"\n| {kind.label} |" in (ROOT / "docs" / "alerts.md").read_text()
 
 
 def test_each_promise_of_security_names_tests_that_exist() -> None:
