@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import Any
 
 from bench import due, stage
@@ -40,13 +41,41 @@ def measure(database_url: str, sizes: list[int]) -> float:
         costs: dict[str, list[float]] = {name: [] for name in PAGES}
         for size in sizes:
             due._grow_to(size)
-            _tick()
-            print(f"  {size:>9,} installs", flush=True)
-            for name, path in PAGES.items():
-                ms, queries = _median_ms(client, path or _an_account())
-                costs[name].append(ms)
-                print(f"    {name:<15} {ms:8.1f} ms  {queries:3} queries", flush=True)
+            with _some_unwell():
+                _tick()
+                _ask_for_all(client, size, costs)
     return worst_growth("pages", costs, GOAL)
+
+
+def _ask_for_all(client: Any, size: int, costs: dict[str, list[float]]) -> None:
+    print(f"  {size:>9,} installs", flush=True)
+    for name, path in PAGES.items():
+        ms, queries = _median_ms(client, path or _an_account())
+        costs[name].append(ms)
+        print(f"    {name:<15} {ms:8.1f} ms  {queries:3} queries", flush=True)
+
+
+@contextmanager
+def _some_unwell() -> Iterator[None]:
+    """Have five each that are refused, paused, failing and expired, at each size."""
+    from django.utils import timezone
+
+    from integrations.health import Status
+    from integrations.models import GoHighLevelIntegration
+
+    now, rows = timezone.now(), GoHighLevelIntegration.objects
+    kinds: list[dict[str, Any]] = [
+        {"status": Status.REFUSED, "cause": "refused", "cause_since": now},
+        {"status": Status.PAUSED, "cause": "paused_by_highlevel", "cause_since": now},
+        {"failures": 2, "cause": "no_answer", "cause_since": now},
+        {"expires_at": now - timedelta(minutes=5)},
+    ]
+    ids = list(rows.order_by("name").values_list("pk", flat=True)[: 5 * len(kinds)])
+    for number, kind in enumerate(kinds):
+        rows.filter(pk__in=ids[5 * number : 5 * (number + 1)]).update(**kind)
+    yield
+    well = {"status": Status.ACTIVE, "failures": 0, "expires_at": now + timedelta(hours=25)}
+    rows.filter(pk__in=ids).update(cause="", cause_since=None, **well)
 
 
 def worst_growth(bench: str, costs: Mapping[str, Sequence[float]], goal: float) -> float:

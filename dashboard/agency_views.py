@@ -151,14 +151,17 @@ def _detail_context(request: HtmxRequest, company_id: str) -> dict[str, Any]:
     agency = agencies.get_agency(request, company_id)
     rows = agencies.rows_of(request, company_id)
     worst_first = QueryDict("sort=state")
+    summary = summarise(snapshots.count(rows, now))
     return {
         "now": now,
         "agency": agency,
-        "summary": summarise(snapshots.count(rows, now)),
+        "summary": summary,
         "tiles": TILES,
         "permissions": scopes.progress(rows),
         "one": _compared(agency.install),
-        "table": install_table(rows, worst_first, per_page=ACCOUNTS_SHOWN),
+        "table": install_table(
+            rows, worst_first, of=summary.total, known=summary.total, per_page=ACCOUNTS_SHOWN
+        ),
         "columns": USUAL_COLUMNS,
     }
 

@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from dashboard.sentences import LOOKS
-from dashboard.summary import GROUP_OF_STATE, TILES, in_group, narrowed
+from dashboard.summary import GROUP_OF_STATE, TILES, Summary, in_group, narrowed
 from integrations.health import OFF, WORST_FIRST
 from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
 
@@ -85,6 +85,16 @@ class InstallFilter(django_filters.FilterSet):
     def more_in_use(self) -> int:
         """How many of the less frequent ones are set."""
         return self._set("expires", "scopes", "used")
+
+    def count_known_from(self, summary: Summary) -> int | None:
+        """How many it finds, where the tiles say it: those of all, or of one group."""
+        if not self.form.is_valid():
+            return None
+        chosen = {name: value for name, value in self.form.cleaned_data.items() if value}
+        group = chosen.pop("state", "")
+        if chosen:
+            return None
+        return summary.counts.get(group) if group else summary.total
 
     def _set(self, *names: str) -> int:
         chosen = self.form.cleaned_data if self.form.is_valid() else {}

@@ -9,9 +9,9 @@ from typing import Any
 from django.db.models import Min
 
 from dashboard.sentences import LOOKS, Look
-from dashboard.summary import NEEDS_YOU, PAUSED, RECOVERING, narrowed
 from integrations.health import WORST_FIRST
 from integrations.models import GoHighLevelIntegration
+from integrations.states import unwell
 
 
 def worst_of_agencies(
@@ -26,8 +26,7 @@ def worst_of_agencies(
     for row in shown:
         severity = WORST_FIRST.index(row.state(now))
         worst[row.company_id] = min(severity, worst.get(row.company_id, severity))
-    troubled = narrowed(NEEDS_YOU, now) | narrowed(RECOVERING, now) | narrowed(PAUSED, now)
-    there = rows.with_state(now).filter(troubled, company_id__in=worst).order_by()
+    there = rows.with_state(now).filter(unwell(now), company_id__in=worst).order_by()
     worst_there = there.values("company_id").annotate(worst=Min("severity"))
     for company_id, severity in worst_there.values_list("company_id", "worst"):
         worst[company_id] = min(severity, worst[company_id])

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.conf import settings
 from django.db.models import Q
 
 from dashboard.sentences import Tone
 from integrations import snapshots
-from integrations.health import OFF as ENDED
 from integrations.health import State, Status
 from integrations.install import UNFINISHED
 from integrations.models import GoHighLevelIntegration, IntegrationQuerySet
+from integrations.states import ended, near_end, unwell
 
 # What the count tiles and the list's filter call a group of states. Three bear the name of the
 # state that they consist of.
@@ -75,14 +74,11 @@ def in_group(group: str) -> Q:
 def narrowed(group: str, now: datetime) -> Q:
     """Return a wider condition than `in_group`, in terms that indexes answer: the state itself is
     worked out row by row, which is too much for a million rows when a few are wanted."""
-    near_end = Q(status=Status.ACTIVE, expires_at__lte=now + settings.REFRESH_MARGIN)
-    never_had = Q(status=Status.ACTIVE, expires_at=None)
-    failing = Q(failures__gt=0)
     return {
-        NEEDS_YOU: Q(status__in=(Status.REFUSED, Status.DAMAGED)) | near_end | never_had,
-        RECOVERING: Q(status=Status.WAITING) | near_end | never_had | failing,
+        NEEDS_YOU: Q(status__in=(Status.REFUSED, Status.DAMAGED)) | near_end(now),
+        RECOVERING: unwell(now),
         PAUSED: Q(status=Status.PAUSED),
-        OFF: Q(status__in=ENDED),
+        OFF: ended(),
     }.get(group, Q())
 
 
@@ -164,7 +160,7 @@ def worst_first(
     watched = Q(state_now__in=sorted(states)) | Q(state_now=State.REFRESHING, failures__gt=0)
     watched |= Q(state_now=State.WAITING, cause=UNFINISHED)
     # The annotation is made in a function of its own, where the types do not follow it.
-    few = rows.filter(narrowed(NEEDS_YOU, now) | narrowed(RECOVERING, now))
+    few = rows.filter(unwell(now))
     stated: Any = few.with_state(now)
     return list(stated.filter(watched).order_by("severity", "cause_since", "pk")[:limit])
 

@@ -11,6 +11,8 @@ from django.utils.functional import cached_property
 
 from dashboard.sentences import tell
 from integrations.models import GoHighLevelIntegration
+from integrations.snapshots import LIVE_UP_TO
+from integrations.states import ended, unwell, well
 
 PER_PAGE = (25, 50, 100)
 # What the list can show beside name and state.
@@ -23,22 +25,59 @@ COLUMNS = {
     "installed": "Installed",
     "highlevel_id": "HighLevel id",
 }
-COUNTED_UP_TO = 10_000
+# Further pages are nobody's way to find an account.
+PAGED_UP_TO = 10_000
+# What a search finds among very many is counted so far.
+FOUND_UP_TO = 1_000
 USUAL_COLUMNS = ["agency", "expires", "verified", "used"]
 
 
 class BoundedPaginator(Paginator):
-    """Counts up to COUNTED_UP_TO: further pages are nobody's way to find an account."""
+    """Pages of a table up to `most` rows. `found`: the rows to be counted, unless it is `known`
+    how many there are."""
+
+    def __init__(
+        self, rows: Any, per_page: int, *, found: Any, most: int, known: int | None
+    ) -> None:
+        super().__init__(rows, per_page)
+        self.found, self.most, self.known = found, most, known
 
     @cached_property
     def count(self) -> int:
-        rows: Any = self.object_list
-        counted: int = rows.data.data.order_by()[: COUNTED_UP_TO + 1].count()
-        return min(counted, COUNTED_UP_TO)
+        return min(self._reached, self.most)
 
     @property
     def is_cut(self) -> bool:
-        return self.count == COUNTED_UP_TO
+        return self._reached > self.most
+
+    @cached_property
+    def _reached(self) -> int:
+        if self.known is not None:
+            return self.known
+        counted: int = self.found.order_by()[: self.most + 1].count()
+        return counted
+
+
+class Shelves:
+    """Rows that are sorted by which shelf they are on, and on each by the shelf's own order.
+
+    Only what a page shows is read, and of shelves before it how many are on them.
+    """
+
+    def __init__(self, shelves: list[Any]) -> None:
+        self.shelves = shelves
+
+    def __getitem__(self, asked: slice) -> list[GoHighLevelIntegration]:
+        found: list[GoHighLevelIntegration] = []
+        skip, left = asked.start, asked.stop - asked.start
+        for shelf in self.shelves:
+            here = list(shelf[skip : skip + left])
+            found += here
+            left -= len(here)
+            if not left:
+                break
+            skip = skip - shelf.count() if skip and not here else 0
+        return found
 
 
 class InstallTable(tables.Table):
@@ -46,7 +85,9 @@ class InstallTable(tables.Table):
 
     name = tables.Column(verbose_name="Account", order_by=("name", "pk"))
     agency = tables.Column(
-        accessor="company_name", verbose_name="Agency", order_by=("company_name", "name", "pk")
+        accessor="company_name",
+        verbose_name="Agency",
+        order_by=("company_name", "company_id", "name", "pk"),
     )
     state = tables.Column(empty_values=(), order_by=("severity", "name", "pk"))
     expires = tables.Column(
@@ -77,10 +118,28 @@ class InstallTable(tables.Table):
     class Meta:
         template_name = "dashboard/_install_table.html"
 
+    def order_state(self, rows: Any, is_descending: bool) -> tuple[Any, bool]:
+        """By nothing else: the unwell before all others, which are in one state each. A healthy
+        one keeps its place while it is being renewed."""
+        if len(self.order_by) > 1:
+            return rows, False
+        now = timezone.now()
+        shelves = [
+            rows.filter(unwell(now)).order_by("severity", "name", "pk"),
+            rows.filter(well(now)).order_by("name", "pk"),
+            rows.filter(ended()).order_by("name", "pk"),
+        ]
+        if is_descending:
+            shelves = [shelf.reverse() for shelf in reversed(shelves)]
+        return Shelves(shelves), True
 
-def install_table(rows: Any, query: QueryDict, *, per_page: int | None = None) -> InstallTable:
+
+def install_table(
+    rows: Any, query: QueryDict, *, of: int, known: int | None = None, per_page: int | None = None
+) -> InstallTable:
     """Return the table that `?sort=&page=&per_page=&col=&group=` ask for; what cannot be read is
-    left out."""
+    left out. `of`: among how many accounts these are; `known`: how many these are, if that is
+    known."""
     shown, sort = shown_columns(query), query.getlist("sort")
     if any("state" in column for column in sort):
         rows = rows.with_state(timezone.now())
@@ -93,7 +152,14 @@ def install_table(rows: Any, query: QueryDict, *, per_page: int | None = None) -
         table.order_by = "name"
     if is_grouped(query):
         table.order_by = ("group", *table.order_by)
-    table.paginate(paginator_class=BoundedPaginator, per_page=per_page or _per_page(query))
+    is_search_of_many = known is None and of > LIVE_UP_TO
+    table.paginator = BoundedPaginator(
+        table.rows,
+        per_page or _per_page(query),
+        found=rows,
+        most=FOUND_UP_TO if is_search_of_many else PAGED_UP_TO,
+        known=known,
+    )
     table.page = table.paginator.get_page(query.get("page"))
     return table
 

@@ -226,7 +226,7 @@ def _overview_context(request: HtmxRequest) -> dict[str, Any]:
         "attention": worst_first(rows, now, MOST_ATTENTION),
         "worker": read_worker(now),
         "outage": outage.current(),
-        "table": install_table(rows, QueryDict(), per_page=BRIEF),
+        "table": install_table(rows, QueryDict(), of=seen.total, known=seen.total, per_page=BRIEF),
         "columns": USUAL_COLUMNS,
     }
 
@@ -235,12 +235,15 @@ def _list_context(request: HtmxRequest) -> dict[str, Any]:
     now = timezone.now()
     rows = installs_of(request)
     found = InstallFilter(request.GET, rows)
-    table = install_table(found.qs, request.GET)
+    summary = summarise(snapshots.current(request.user, now).counts)
+    table = install_table(
+        found.qs, request.GET, of=summary.total, known=found.count_known_from(summary)
+    )
     grouped = is_grouped(request.GET)
     shown = [row.record for row in table.paginated_rows] if grouped else []
     return {
         "now": now,
-        "summary": summarise(snapshots.counts(request.user, now)),
+        "summary": summary,
         "tiles": TILES,
         "filter": found,
         "table": table,

@@ -1,7 +1,7 @@
 """Health of one install, from plain facts and a point in time.
 
-Pure: no database, no HTTP, no settings. `models.state_expression` says the same in SQL; a test
-holds the two together.
+Pure: no database, no HTTP, no settings. `states.py` says the same in SQL; a test holds the
+two together.
 """
 
 from __future__ import annotations

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Case, Count, IntegerField, Q, TextField, Value, When
+from django.db.models import Count, Q
 
 from access.models import ApiKey, User
 from integrations import health
 from integrations.causes import CAUSES, Cause
 from integrations.crypto import keyring
-from integrations.health import OFF, REQUEST_SHOWN_FOR, Facts, State, Status
+from integrations.health import OFF, Facts, State, Status
+from integrations.states import severity_expression, state_expression
 
 # Faults that strike all installs alike: what ends them for one ends them for the others too.
 PASSING_CAUSES = (
@@ -29,34 +29,6 @@ PASSING_CAUSES = (
     "refused_in_outage",
 )
 COMPANY, LOCATION = "Company", "Location"  # HighLevel's own words for userType
-
-
-def state_expression(now: datetime) -> Case:
-    """`health.state_of` in SQL, for counting, filtering and sorting."""
-    return _by_state(now, {state: state.value for state in State}, TextField())
-
-
-def severity_expression(now: datetime) -> Case:
-    """0 for the worst state, growing to the best."""
-    return _by_state(now, {s: n for n, s in enumerate(health.WORST_FIRST)}, IntegerField())
-
-
-def _by_state(now: datetime, values: Mapping[State, Any], kind: models.Field[Any, Any]) -> Case:
-    refreshing = Q(lease_until__gt=now) | Q(requested_at__gt=now - REQUEST_SHOWN_FOR)
-    expired = Q(expires_at=None) | Q(expires_at__lte=now)
-    return Case(
-        When(status__in=OFF, then=Value(values[State.UNINSTALLED])),
-        When(refreshing, then=Value(values[State.REFRESHING])),
-        When(status=Status.WAITING, then=Value(values[State.WAITING])),
-        When(status=Status.PAUSED, then=Value(values[State.PAUSED])),
-        When(status=Status.REFUSED, then=Value(values[State.NEEDS_RECONNECT])),
-        When(status=Status.DAMAGED, then=Value(values[State.DAMAGED])),
-        When(expired, then=Value(values[State.EXPIRED])),
-        When(expires_at__lte=now + settings.REFRESH_MARGIN, then=Value(values[State.EXPIRING])),
-        When(failures__gt=0, then=Value(values[State.RETRYING])),
-        default=Value(values[State.HEALTHY]),
-        output_field=kind,
-    )
 
 
 class IntegrationQuerySet(models.QuerySet["GoHighLevelIntegration"]):
@@ -222,14 +194,17 @@ class GoHighLevelIntegration(models.Model):
             models.Index(fields=["client_id", "renewed_at"], name="install_client"),
             # models.wake_after_outage: WHERE cause IN (…) AND renew_at > now
             models.Index(fields=["cause", "renew_at"], name="install_cause"),
-            # install.py: the sub-accounts of an agency, and those of them that wait
-            models.Index(fields=["company_id", "status"], name="install_agency"),
+            # install.py: the sub-accounts of an agency, and those of them that wait;
+            # states.py: those that are unwell
+            models.Index(fields=["company_id", "status", "expires_at"], name="install_of_agency"),
             # dashboard: sorted by name, searched by its beginning
             models.Index(fields=["name"], name="install_name"),
             models.Index(fields=["expires_at"], name="install_expiry"),
-            # dashboard/summary.narrowed: the few that somebody should look at
-            models.Index(fields=["status", "name"], name="install_status"),
-            models.Index(fields=["failures"], name="install_failures"),
+            # dashboard: by agency
+            models.Index(fields=["company_name", "company_id", "name"], name="install_by_agency"),
+            # states.py: the well by name, the unwell by what they are
+            models.Index(fields=["status", "failures", "name"], name="install_failing"),
+            models.Index(fields=["status", "expires_at"], name="install_near_end"),
             # verify.py: WHERE verify_at <= now ORDER BY verify_at
             models.Index(fields=["verify_at"], name="install_verify"),
             # rotation.py: WHERE key_id IN (the old ones)

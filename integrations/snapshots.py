@@ -1,40 +1,53 @@
 """All installs in a few numbers: what the first screen, the badges and the metrics show.
 
 Counting a million rows takes longer than a page may. So each tick counts once and keeps the
-result; pages count for themselves only while there are few (LIVE_UP_TO) or for somebody who sees
-a part of them. Above that the numbers are as old as the last tick, which the page says.
+result; pages count for themselves only while there are few (LIVE_UP_TO). Of many they count the
+unwell and the ended, which indexes find, at that moment; how many there are in all, and with it
+how many are well, and the pictures are as old as the last look.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+from django.core.cache import cache
 from django.db import transaction
-from django.db.models import BooleanField, Case, Count, Max, Min, Value, When
-from django.db.models.functions import TruncHour
+from django.db.models import (
+    Case,
+    Count,
+    DateTimeField,
+    Max,
+    Min,
+    Q,
+    TextField,
+    Value,
+    When,
+)
 
 from access.models import User
 from integrations.health import State, Status
-from integrations.models import (
-    GoHighLevelIntegration,
-    HealthDay,
-    IntegrationQuerySet,
-    state_expression,
-)
+from integrations.models import GoHighLevelIntegration, HealthDay, IntegrationQuerySet
+from integrations.states import ended, refreshing, state_expression, unwell
 
 LIVE_UP_TO = 5_000
 RECOVERING = "recovering"  # a renewal in flight after failures
-AHEAD = timedelta(hours=24)
+HOURS_AHEAD = 25  # the pictures' 24, and one more for those who look when the hour is over
 # A look may take this part of the worker's time at most.
 REST_FACTOR = 30
+# How long a page's look at many installs of some agencies serves the next ones, in seconds.
+SAMPLE_S = 60
+_LATER = "later"
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`counts`: {state or RECOVERING: installs}. `due`, `ends`: {full hour (UTC): installs}, of
-    the coming AHEAD. `first_end`, `last_end`: when access tokens end that nobody renews."""
+    """`counts`: {state or RECOVERING: installs}; some who are being renewed count as healthy.
+    `due`, `ends`: {full hour (UTC): installs}, of the coming HOURS_AHEAD; what was due before is
+    in the first hour. `first_end`, `last_end`: when access tokens end that nobody renews."""
 
     taken_at: datetime
     counts: dict[str, int]
@@ -47,50 +60,115 @@ class Snapshot:
     def total(self) -> int:
         return sum(self.counts.values())
 
+    @property
+    def is_of_many(self) -> bool:
+        return self.total > LIVE_UP_TO
+
 
 def current(user: User, now: datetime) -> Snapshot:
     """The numbers as this person may see them."""
-    return _kept(user) or take(GoHighLevelIntegration.objects.visible_to(user), now)
-
-
-def counts(user: User, now: datetime) -> dict[str, int]:
-    """Only how many are in which state."""
-    kept = _kept(user)
-    return kept.counts if kept else count(GoHighLevelIntegration.objects.visible_to(user), now)
+    return _look(user.agencies, now)
 
 
 def counts_of_agency(company_id: str, now: datetime) -> dict[str, int]:
     """How many of an agency's installs are in which state; without an id, of all."""
-    if company_id:
-        return count(GoHighLevelIntegration.objects.filter(company_id=company_id), now)
-    kept = _newest()
-    return kept.counts if kept else count(GoHighLevelIntegration.objects.all(), now)
+    return _look([company_id] if company_id else [], now).counts
 
 
-def _kept(user: User) -> Snapshot | None:
-    return None if user.agencies else _newest()
+def _look(agencies: list[str], now: datetime) -> Snapshot:
+    """The numbers of these agencies, or without any of all; two queries, however many there are."""
+    rows = GoHighLevelIntegration.objects.all()
+    if agencies:
+        rows = rows.filter(company_id__in=agencies)
+    kept = _sample_of(agencies) if agencies else _newest()
+    if kept and kept.is_of_many:
+        return _of_now(kept, rows, now)
+    seen = take(rows, now)
+    if agencies and seen.is_of_many:
+        cache.set(_sample_key(agencies), seen, SAMPLE_S)
+    return seen
 
 
 def _newest() -> Snapshot | None:
-    """The last tick's numbers, where there are too many installs to count them for each page."""
     newest = HealthDay.objects.order_by("-day").first()
-    if newest is None or sum(newest.counts.values()) <= LIVE_UP_TO:
-        return None
-    return _read(newest)
+    return _read(newest) if newest else None
+
+
+def _sample_of(agencies: list[str]) -> Snapshot | None:
+    """What a page took of these agencies within the last minute: no tick looks at them apart."""
+    sample: Snapshot | None = cache.get(_sample_key(agencies))
+    return sample
+
+
+def _sample_key(agencies: list[str]) -> str:
+    return "snapshot-" + hashlib.sha256(repr(sorted(agencies)).encode()).hexdigest()
+
+
+def _of_now(kept: Snapshot, rows: IntegrationQuerySet, now: datetime) -> Snapshot:
+    """Count the unwell anew: they are what somebody may have to see to, and the clock alone makes
+    some unwell. Should very many be, as in an outage, the last look has to do."""
+    ended_then = kept.counts.get(State.UNINSTALLED, 0)
+    if kept.total - ended_then - kept.counts.get(State.HEALTHY, 0) > LIVE_UP_TO:
+        return kept
+    seen = count(rows.filter(unwell(now)), now)
+    healthy = max(kept.total - ended_then - sum(seen.values()), 0)
+    return replace(
+        kept, counts=seen | {State.HEALTHY.value: healthy, State.UNINSTALLED.value: ended_then}
+    )
 
 
 def take(rows: IntegrationQuerySet, now: datetime) -> Snapshot:
-    """Count these installs, in four queries."""
+    """Count these installs, in one query of parts that indexes answer."""
+    first_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    hours = [first_hour + timedelta(hours=n) for n in range(HOURS_AHEAD)]
     working = rows.filter(status=Status.ACTIVE, expires_at__gt=now)
-    edges = working.aggregate(first=Min("expires_at"), last=Max("expires_at"))
+    due = rows.filter(renew_at__lt=hours[-1] + timedelta(hours=1))
+    # With times first: PostgreSQL takes the types of the columns from it.
+    parts = _counted(working, "ends", _hour("expires_at", hours), ends="expires_at").union(
+        _counted(due, "due", _hour("renew_at", hours)),
+        _counted(rows.filter(unwell(now) | ended()), "state", _counted_state(now)),
+        _counted(rows, "total", Value("")),
+        all=True,
+    )
+    found: dict[str, dict[str, int]] = {"ends": {}, "due": {}, "state": {}, "total": {}}
+    edges: list[datetime] = []
+    for part, key, n, first, last in parts:
+        found[part][key] = n
+        edges += [first, last] if first else []
+    well = sum(found["total"].values()) - sum(found["state"].values())
     return Snapshot(
         taken_at=now,
-        counts=count(rows, now),
-        due=_by_hour(rows.filter(renew_at__lte=now + AHEAD), "renew_at"),
-        ends=_by_hour(working.filter(expires_at__lte=now + AHEAD), "expires_at"),
-        first_end=edges["first"],
-        last_end=edges["last"],
+        counts=found["state"] | ({State.HEALTHY.value: well} if well else {}),
+        due=_by_hour(found["due"], hours),
+        ends=_by_hour(found["ends"], hours),
+        first_end=min(edges, default=None),
+        last_end=max(edges, default=None),
     )
+
+
+def _counted(rows: IntegrationQuerySet, part: str, key: Any, *, ends: str = "") -> Any:
+    """Return (part, key, how many, first end, last end) for each key."""
+    no_time = Value(None, DateTimeField())
+    keyed: Any = rows.order_by().annotate(part=Value(part, TextField()), key=key)
+    return keyed.values_list("part", "key").annotate(
+        n=Count("*"),
+        first=Min(ends) if ends else no_time,
+        last=Max(ends) if ends else no_time,
+    )
+
+
+def _hour(column: str, hours: list[datetime]) -> Case:
+    """The number of the hour that a time is in; the first one has all before it too. No database
+    has to cut times for that, which SQLite is slow at."""
+    whens = [
+        When(**{f"{column}__lt": hour + timedelta(hours=1)}, then=Value(str(n)))
+        for n, hour in enumerate(hours)
+    ]
+    return Case(*whens, default=Value(_LATER), output_field=TextField())
+
+
+def _by_hour(found: dict[str, int], hours: list[datetime]) -> dict[datetime, int]:
+    return {hours[int(n)]: found[n] for n in found if n != _LATER}
 
 
 def record(now: datetime) -> None:
@@ -118,20 +196,17 @@ def record(now: datetime) -> None:
 
 def count(rows: IntegrationQuerySet, now: datetime) -> dict[str, int]:
     """Return {state or RECOVERING: installs}, in one query."""
-    in_trouble = Case(
-        When(failures__gt=0, then=Value(True)), default=Value(False), output_field=BooleanField()
+    keyed: Any = rows.annotate(key=_counted_state(now)).order_by()
+    return dict(keyed.values_list("key").annotate(n=Count("pk")))
+
+
+def _counted_state(now: datetime) -> Case:
+    recovering = refreshing(now) & ~ended() & Q(failures__gt=0)
+    return Case(
+        When(recovering, then=Value(RECOVERING)),
+        default=state_expression(now),
+        output_field=TextField(),
     )
-    stated = rows.annotate(state_now=state_expression(now), in_trouble=in_trouble).order_by()
-    counts: dict[str, int] = {}
-    for state, trouble, n in stated.values_list("state_now", "in_trouble").annotate(n=Count("pk")):
-        name = RECOVERING if state == State.REFRESHING and trouble else state
-        counts[name] = counts.get(name, 0) + n
-    return counts
-
-
-def _by_hour(rows: IntegrationQuerySet, field: str) -> dict[datetime, int]:
-    hours = rows.annotate(hour=TruncHour(field, tzinfo=UTC)).order_by().values_list("hour")
-    return dict(hours.annotate(n=Count("pk")))
 
 
 def _as_text(hours: dict[datetime, int]) -> dict[str, int]:

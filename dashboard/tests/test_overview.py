@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from dashboard import looks
-from integrations import heartbeat
+from integrations import heartbeat, snapshots
 from integrations.health import Status
 from integrations.models import GoHighLevelIntegration, Heartbeat, Outage
 
@@ -111,17 +111,24 @@ def test_a_panel_that_has_not_changed_is_not_sent_again(
 
 @pytest.mark.parametrize("url", ["/", "/live/overview/"])
 def test_it_makes_the_same_queries_whatever_there_is(
-    staff_client: Client, make_install: Make, django_assert_num_queries: Any, url: str
+    staff_client: Client,
+    make_install: Make,
+    django_assert_num_queries: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
 ) -> None:
-    # session, user, permissions (2), kept numbers, counts, renewals and ends by hour, first and
-    # last end, 30 days, worst, heartbeat, next renewal, outage, count of rows, rows;
-    # page: demo data
-    expected = 17 if url == "/" else 16
+    # session, user, permissions (2), kept numbers, counts, 30 days, worst, heartbeat, next
+    # renewal, outage, rows; page: demo data
+    expected = 13 if url == "/" else 12
     make_install()
     with django_assert_num_queries(expected):
         staff_client.get(url)
     for n in range(30):
         make_install(status=Status.REFUSED if n % 2 else Status.ACTIVE, cause="refused")
+    with django_assert_num_queries(expected):
+        staff_client.get(url)
+    monkeypatch.setattr(snapshots, "LIVE_UP_TO", 20)
+    snapshots.record(timezone.now())
     with django_assert_num_queries(expected):
         staff_client.get(url)
 

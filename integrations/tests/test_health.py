@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db.models import F
 
+from integrations import snapshots
 from integrations.causes import CAUSES
 from integrations.health import WORST_FIRST, Facts, State, Status, state_of
 from integrations.models import LOCATION, GoHighLevelIntegration
+from integrations.states import ended, unwell, well
 
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 MARGIN = timedelta(hours=1)
@@ -67,10 +69,10 @@ def test_every_input_has_a_state_and_every_state_an_input():
     assert set(WORST_FIRST) == set(State)
 
 
-@pytest.mark.django_db
-def test_the_database_says_the_same_as_the_function_for_every_input(settings):
+@pytest.fixture
+def rows_of_every_input(db, settings):
     settings.REFRESH_MARGIN = MARGIN
-    rows = [
+    return GoHighLevelIntegration.objects.bulk_create(
         GoHighLevelIntegration(
             user_type=LOCATION,
             resource_id=str(n),
@@ -81,12 +83,38 @@ def test_the_database_says_the_same_as_the_function_for_every_input(settings):
             requested_at=facts.requested_at,
         )
         for n, facts in enumerate(every_input())
-    ]
-    GoHighLevelIntegration.objects.bulk_create(rows)
+    )
+
+
+def test_the_database_says_the_same_as_the_function_for_every_input(rows_of_every_input):
     stated = GoHighLevelIntegration.objects.with_state(NOW)
     for row in stated.annotate(state_now=F("state_now"), severity=F("severity")):
         assert row.state_now == row.state(NOW), row.facts
         assert row.severity == WORST_FIRST.index(row.state(NOW))
+
+
+def test_each_install_is_either_unwell_or_well_or_ended(rows_of_every_input):
+    """So pages need not work out the state of each of many to find the few, nor to count them."""
+    parts = [unwell(NOW), well(NOW), ended()]
+    found = [list(GoHighLevelIntegration.objects.filter(part)) for part in parts]
+    assert sorted(row.pk for part in found for row in part) == sorted(
+        row.pk for row in rows_of_every_input
+    )
+    of_unwell, of_well, of_ended = ({row.state(NOW) for row in part} for part in found)
+    assert of_well == {State.HEALTHY, State.REFRESHING}
+    assert of_ended == {State.UNINSTALLED}
+    assert of_unwell == set(State) - {State.HEALTHY, State.UNINSTALLED}
+
+
+def test_a_look_counts_as_one_that_works_out_each_state(rows_of_every_input):
+    rows = GoHighLevelIntegration.objects.all()
+    exact, taken = snapshots.count(rows, NOW), snapshots.take(rows, NOW).counts
+    # Those that are being renewed without need are among the healthy.
+    busy = rows.with_state(NOW).filter(well(NOW), state_now=State.REFRESHING).count()
+    assert busy
+    exact["healthy"] += busy
+    exact["refreshing"] -= busy
+    assert taken == exact
 
 
 def test_every_cause_is_complete():

@@ -59,7 +59,49 @@ def test_of_many_accounts_the_last_ticks_numbers_are_shown(
     assert seen.first_end == seen.last_end == NOON + timedelta(hours=5)
     limited = make_person("kim", Role.VIEWER, agencies=["agency-2"])
     assert snapshots.current(limited, NOON).total == 1
-    assert snapshots.counts(limited, NOON) == {"healthy": 1}
+
+
+def test_of_many_the_unwell_are_of_this_moment(
+    make_install: Any, staff: User, make_person: Any, monkeypatch: Any
+) -> None:
+    """The clock alone ends a token, and with a dead worker no tick would see it."""
+    monkeypatch.setattr(snapshots, "LIVE_UP_TO", 2)
+    make_install(expires_at=NOON + timedelta(hours=5))
+    make_install(expires_at=NOON + timedelta(days=3))
+    make_install(status=Status.UNINSTALLED)
+    limited = make_person("kim", Role.VIEWER, agencies=["agency-1"])
+    snapshots.record(NOON)
+    snapshots.current(limited, NOON)
+    make_install(status=Status.REFUSED)
+    for person in (staff, limited):
+        seen = snapshots.current(person, NOON + timedelta(hours=6))
+        assert seen.counts == {"expired": 1, "needs_reconnect": 1, "healthy": 0, "uninstalled": 1}
+    counts = snapshots.counts_of_agency("agency-1", NOON + timedelta(hours=6))
+    assert counts["expired"] == 1
+
+
+def test_of_very_many_unwell_the_last_look_has_to_do(
+    make_install: Any, staff: User, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(snapshots, "LIVE_UP_TO", 2)
+    for _ in range(3):
+        make_install(failures=1, expires_at=NOON + timedelta(days=3))
+    snapshots.record(NOON)
+    GoHighLevelIntegration.objects.update(failures=0)
+    assert snapshots.current(staff, NOON).counts == {"retrying": 3}
+
+
+def test_a_look_sorts_renewals_and_ends_by_hour(make_install: Any) -> None:
+    for hours in (-30, 0.5, 1.2, 1.9, 24.5, 26):
+        make_install(
+            renew_at=NOON + timedelta(hours=hours), expires_at=NOON + timedelta(hours=hours)
+        )
+    seen = snapshots.take(GoHighLevelIntegration.objects.all(), NOON)
+    in_hours = {0: 2, 1: 2, 24: 1}
+    assert seen.due == {NOON + timedelta(hours=hour): n for hour, n in in_hours.items()}
+    assert seen.ends == seen.due | {NOON: 1}
+    assert seen.first_end == NOON + timedelta(minutes=30)
+    assert seen.last_end == NOON + timedelta(hours=26)
 
 
 def test_a_failing_renewal_in_flight_counts_as_recovering(make_install: Any) -> None:
