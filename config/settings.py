@@ -140,18 +140,20 @@ if _engine == "sqlite3":
 _database.update(CONN_MAX_AGE=60, CONN_HEALTH_CHECKS=True)
 # A host that is gone does not even refuse. HighLevel waits for an answer meanwhile, and everybody
 # else's request holds a thread. DATABASE_URL may say otherwise: ?connect_timeout=10
-_connect_s = 2
+_connect_s = 1.5
 if _engine == "postgresql":
     # A host that loses its power says no goodbye. The database would keep its open transaction,
     # and with it an install's row, for hours; and we would wait as long for a lost database.
+    _options = _database.get("OPTIONS", {})
     _database["OPTIONS"] = {
         "options": "-c idle_in_transaction_session_timeout=30s",
-        "connect_timeout": _connect_s,
+        "connect_timeout": 2,  # the least that its driver can
+        # For connecting; once connected integrations.database_host gives it longer.
+        "tcp_user_timeout": int(1000 * _options.get("connect_timeout", _connect_s)),
         "keepalives_idle": 15,
         "keepalives_interval": 5,
         "keepalives_count": 3,
-        "tcp_user_timeout": 20_000,
-        **_database.get("OPTIONS", {}),
+        **_options,
     }
 if _engine == "mysql":
     import pymysql

@@ -15,21 +15,50 @@ from typing import Any
 
 from django.db import OperationalError, connection
 
+from integrations.database_host import USUAL_MS, end_silence_after
+
 # SQLite takes one writer at a time; the others sleep, up to a tenth of a second, and try again,
 # whoever came first. With a wait this short somebody would always lose: so the threads of a process
 # queue here, and the first of them looks often.
 LOOK_EVERY_S = 0.003
 _writing = threading.Lock()
+# A server that was started anew says at once that it does not know the connection.
+QUICK_S = 0.3
 
 
 @contextmanager
 def at_most(wait_ms: int) -> Iterator[None]:
-    """Have each INSERT within give up with an OperationalError after about this long.
+    """Have each INSERT within give up with an OperationalError after about this long, and so a
+    database's host that says nothing.
 
     MySQL (not MariaDB) cannot limit a single statement; there the server's own limits hold.
     """
-    with connection.execute_wrapper(_wrapper(wait_ms)):
-        yield
+    end_silence_after(wait_ms)
+    try:
+        _check_kept_connection()
+        with connection.execute_wrapper(_wrapper(wait_ms)):
+            yield
+    finally:
+        end_silence_after(USUAL_MS)
+
+
+def _check_kept_connection() -> None:
+    """Do what Django does before the first statement of a request, but when the connection is lost
+    make no new one within the same wait. Errors: OperationalError, when finding out took long."""
+    here: Any = connection
+    is_due = here.health_check_enabled and not here.health_check_done
+    if here.vendor == "sqlite" or here.connection is None or here.in_atomic_block or not is_due:
+        return
+    began = time.monotonic()
+    try:
+        with here.connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except here.Database.Error:
+        here.close()
+        if time.monotonic() - began > QUICK_S:
+            raise OperationalError("the database's host says nothing") from None
+    else:
+        here.health_check_done = True
 
 
 def _wrapper(wait_ms: int) -> Callable[..., Any]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import socket
+import struct
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -15,6 +20,7 @@ from django.db import DataError, connection
 from django.db.models.sql import InsertQuery
 from django.utils import timezone
 
+from integrations import database_host
 from integrations.tests.test_worker import until
 from webhooks import breaker, views
 from webhooks.models import GoHighLevelWebhook
@@ -90,8 +96,12 @@ def assert_put_off(post: Any, body: bytes) -> None:
 def test_neither_the_database_nor_its_host_is_waited_for_longer_than_is_promised():
     for_the_statement_s = views.MOST_WAIT_MS / 1000
     assert for_the_statement_s <= 0.75 * PROMISED_S  # the rest is for all else that an answer takes
-    if connection.vendor != "sqlite":  # a file has no host
-        assert connection.settings_dict["OPTIONS"]["connect_timeout"] <= PROMISED_S
+    options = connection.settings_dict["OPTIONS"]
+    to_connect_s = {  # a file has no host
+        "postgresql": options.get("tcp_user_timeout", 0) / 1000,
+        "mysql": options.get("connect_timeout", 0),
+    }
+    assert to_connect_s.get(connection.vendor, 0) <= 0.75 * PROMISED_S
 
 
 def test_a_locked_database_puts_highlevel_off_in_time(post):
@@ -165,21 +175,108 @@ def test_a_database_that_is_down_puts_highlevel_off_in_time(post, monkeypatch):
     assert_delivered_later(post, body)
 
 
-@pytest.mark.skipif(connection.vendor == "sqlite", reason="a file has no host")
-def test_a_databases_host_that_is_gone_puts_highlevel_off_in_time(post, monkeypatch):
-    body = as_body("w-1")
+class Host:
+    """The database's host as the network shows it: it passes on, until it is gone."""
+
+    def __init__(self) -> None:
+        options = connection.settings_dict
+        self._database = (options["HOST"], int(options["PORT"]))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ends = [self._listener]
+        self.address = self._listener.getsockname()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def go_away(self) -> None:
+        """Nothing arrives any more, and nobody is told: the kernel drops it unacknowledged."""
+        drop = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF: return 0
+        program = struct.pack("HL", 1, ctypes.addressof(drop))
+        for end in self._ends:
+            end.setsockopt(socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER
+
+    def close(self) -> None:
+        for end in self._ends:
+            with suppress(OSError):  # those of an ended connection
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _address = self._listener.accept()
+                server = socket.create_connection(self._database)
+                self._ends += [client, server]
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """The way to the database leads through this host."""
+    if connection.vendor == "sqlite":
+        pytest.skip("a file has no host")
+    if sys.platform != "linux":
+        pytest.skip("only Linux can be told to drop what arrives")
+    host = Host()
     connection.close()
-    with ExitStack() as stack, monkeypatch.context() as patch:
-        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(2):  # with these its queue is full: whoever comes now gets no answer at all
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(silent.getsockname())
-        patch.setitem(connection.settings_dict, "HOST", "127.0.0.1")
-        patch.setitem(connection.settings_dict, "PORT", str(silent.getsockname()[1]))
-        assert_put_off(post, body)
+    with monkeypatch.context() as patch:
+        for name, value in zip(("HOST", "PORT"), host.address, strict=True):
+            patch.setitem(connection.settings_dict, name, str(value))
+        yield host
     connection.close()
-    assert_delivered_later(post, body)
+    host.close()
+
+
+def test_a_databases_host_that_is_gone_puts_highlevel_off_in_time(post, host):
+    host.go_away()
+    assert_put_off(post, as_body("w-1"))
+
+
+def test_a_connection_whose_host_is_gone_puts_highlevel_off_in_time(post, host, monkeypatch):
+    assert post(as_body("w-1")).status_code == 200
+    host.go_away()
+    connection.close_if_unusable_or_obsolete()  # as each request begins
+
+    def connect(*_: Any) -> None:
+        raise AssertionError("no time is left to connect again")
+
+    monkeypatch.setattr(connection, "connect", connect)
+    assert_put_off(post, as_body("w-2"))
+
+
+def test_a_connection_that_the_database_ended_is_made_anew(post, host):
+    assert post(as_body("w-1")).status_code == 200
+    host.close()
+    connection.close_if_unusable_or_obsolete()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(connection.settings_dict, "HOST", host._database[0])
+        patch.setitem(connection.settings_dict, "PORT", str(host._database[1]))
+        assert post(as_body("w-2")).status_code == 200
+
+
+def test_the_kernel_ends_a_silent_connection_and_is_patient_with_everybody_else(post, host):
+    def silence_ms() -> int:
+        database = connection.connection
+        end = database if connection.vendor == "postgresql" else database._sock
+        with socket.socket(fileno=os.dup(end.fileno())) as copy:
+            return copy.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+
+    told = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        told.append(silence_ms())
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(note):
+        post(as_body("w-1"))  # on a new connection
+        post(as_body("w-2"))
+    assert views.MOST_WAIT_MS in told
+    assert silence_ms() == database_host.USUAL_MS > 10 * views.MOST_WAIT_MS
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite can be told to be full")
