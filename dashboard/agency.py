@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Q
@@ -11,7 +12,8 @@ from django.http import Http404
 
 from access.models import User
 from dashboard.htmx import HtmxRequest, installs_of
-from integrations import reconcile
+from dashboard.summary import Summary, summarise
+from integrations import reconcile, snapshots
 from integrations.models import (
     COMPANY,
     Comparison,
@@ -85,6 +87,14 @@ def get_connected(request: HtmxRequest, company_id: str) -> GoHighLevelIntegrati
 def agencies_of(user: User) -> IntegrationQuerySet:
     rows = GoHighLevelIntegration.objects.visible_to(user).without_secrets()
     return rows.filter(user_type=COMPANY).order_by("name", "pk")
+
+
+def health(user: User, agencies: Sequence[GoHighLevelIntegration], now: datetime) -> list[Summary]:
+    """How the accounts of each of these are, its own among them; one query."""
+    ids = [agency.resource_id for agency in agencies]
+    rows = GoHighLevelIntegration.objects.visible_to(user).filter(company_id__in=ids)
+    counts = snapshots.count_by_agency(rows, now)
+    return [summarise(counts.get(company_id, {})) for company_id in ids]
 
 
 def compared(agencies: Sequence[GoHighLevelIntegration]) -> list[Compared]:

@@ -19,7 +19,7 @@ from dashboard import agency as agencies
 from dashboard.htmx import HtmxRequest, installs_of, panel, staff_page
 from dashboard.selection import read_ids
 from dashboard.summary import TILES, summarise
-from dashboard.tables import USUAL_COLUMNS, install_table
+from dashboard.tables import install_table, shown_columns
 from integrations import reconcile, scopes, snapshots
 from integrations.health import Status
 from integrations.models import GoHighLevelIntegration
@@ -142,15 +142,18 @@ def _accounts(n: int) -> str:
 
 def _list_context(request: HtmxRequest) -> dict[str, Any]:
     pages = Paginator(agencies.agencies_of(request.user), AGENCIES_PER_PAGE)
-    page = pages.get_page(request.GET.get("page"))
-    return {"now": timezone.now(), "page": page, "compared": agencies.compared(list(page))}
+    page, now = pages.get_page(request.GET.get("page")), timezone.now()
+    shown = list(page)
+    health = agencies.health(request.user, shown, now)
+    lines = list(zip(agencies.compared(shown), health, strict=True))
+    return {"now": now, "page": page, "lines": lines}
 
 
 def _detail_context(request: HtmxRequest, company_id: str) -> dict[str, Any]:
     now = timezone.now()
     agency = agencies.get_agency(request, company_id)
     rows = agencies.rows_of(request, company_id)
-    worst_first = QueryDict("sort=state")
+    worst_first = QueryDict("sort=state&col=expires&col=verified&col=used")
     summary = summarise(snapshots.count(rows, now))
     return {
         "now": now,
@@ -162,7 +165,7 @@ def _detail_context(request: HtmxRequest, company_id: str) -> dict[str, Any]:
         "table": install_table(
             rows, worst_first, of=summary.total, known=summary.total, per_page=ACCOUNTS_SHOWN
         ),
-        "columns": USUAL_COLUMNS,
+        "columns": shown_columns(worst_first),
     }
 
 

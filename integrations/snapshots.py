@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -198,6 +199,15 @@ def count(rows: IntegrationQuerySet, now: datetime) -> dict[str, int]:
     """Return {state or RECOVERING: installs}, in one query."""
     keyed: Any = rows.annotate(key=_counted_state(now)).order_by()
     return dict(keyed.values_list("key").annotate(n=Count("pk")))
+
+
+def count_by_agency(rows: IntegrationQuerySet, now: datetime) -> dict[str, dict[str, int]]:
+    """Return {agency id: {state or RECOVERING: installs}}, in one query."""
+    keyed: Any = rows.annotate(key=_counted_state(now)).order_by()
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    for company_id, key, n in keyed.values_list("company_id", "key").annotate(n=Count("pk")):
+        counts[company_id][key] = n
+    return counts
 
 
 def _counted_state(now: datetime) -> Case:

@@ -68,7 +68,31 @@ def test_the_agency_page_shows_its_health_and_its_accounts(staff_client, agency)
     assert 'role="img"' in html
     for row in ROWS.all():
         assert row.name in html
+    assert "th-expires" in html and "th-agency" not in html
     assert "All 4 allow all that the app asks for." in html
+
+
+def test_the_list_says_how_each_agency_is(staff_client, make_install):
+    for company_id, status in (("good", Status.ACTIVE), ("bad", Status.REFUSED)):
+        make_install(agency=True, company_id=company_id, name=company_id.title())
+        make_install(company_id=company_id, status=status)
+    # A renewal that runs after it failed before.
+    now = timezone.now()
+    make_install(company_id="bad", failures=2, lease_until=now + timedelta(minutes=1))
+    html = " ".join(read(staff_client, LIST).split())
+    bad, good = html[html.index(">Bad<") : html.index(">Good<")], html[html.index(">Good<") :]
+    assert "1 account needs you. 1 is recovering, 1 is fine." in bad and "33 % healthy" in bad
+    assert "Compare all with HighLevel" in html
+    assert "All 2 accounts are connected." in good and "100 % healthy" in good
+
+
+def test_a_limited_person_sees_their_agency_in_the_list_alone(make_person, make_install):
+    for company_id in ("mine", "theirs"):
+        make_install(agency=True, company_id=company_id, name=company_id.title())
+    client = Client()
+    client.force_login(make_person("kim", Role.VIEWER, agencies=["mine"]))
+    html = read(client, LIST)
+    assert "Mine" in html and "Theirs" not in html
 
 
 def test_an_agency_that_is_not_connected_itself_has_a_page_too(staff_client, install_location):
