@@ -55,6 +55,7 @@ from integrations import bulk, outage, snapshots
 from integrations.deadlocks import despite_deadlocks
 from integrations.models import GoHighLevelIntegration
 from integrations.refresh import request_refresh
+from webhooks import meter
 
 MOST_ATTENTION = 8
 # How many of all accounts the overview shows.
@@ -226,6 +227,8 @@ def _overview_context(request: HtmxRequest) -> dict[str, Any]:
         "attention": worst_first(rows, now, MOST_ATTENTION),
         "worker": read_worker(now),
         "outage": outage.current(),
+        # Of all agencies together, as the 30 days above.
+        "meter": meter.read(now) if not request.user.agencies else None,
         "table": install_table(rows, QueryDict(), of=seen.total, known=seen.total, per_page=BRIEF),
         "columns": USUAL_COLUMNS,
     }

@@ -9,10 +9,13 @@ import time_machine
 from django.test import Client
 from django.utils import timezone
 
+from access.models import User
+from access.roles import Role
 from dashboard import looks
 from integrations import heartbeat, snapshots
 from integrations.health import Status
 from integrations.models import GoHighLevelIntegration, Heartbeat, Outage
+from webhooks.models import AnswerCount, Outcome
 
 Make = Callable[..., GoHighLevelIntegration]
 
@@ -44,6 +47,22 @@ def test_what_needs_somebody_is_on_top_with_one_button(
     assert "HighLevel no longer accepts our access to this account." in attention
     assert attention.count("<button") == 1
     assert 'data-copy="http://localhost/app/install/"' in attention
+
+
+def test_the_last_line_says_which_share_of_deliveries_was_accepted(
+    staff_client: Client, make_install: Make, make_person: Callable[..., User]
+) -> None:
+    make_install()
+    assert "webhooks answered" not in html_of(staff_client.get("/"))
+    for status, outcome, count in ((200, Outcome.STORED, 996), (503, Outcome.NOT_STORED, 4)):
+        now = timezone.now()
+        AnswerCount.objects.create(
+            hour=now, status=status, outcome=outcome, count=count, last_at=now
+        )
+    assert "webhooks answered 99.6 %" in html_of(staff_client.get("/"))
+    limited = Client()
+    limited.force_login(make_person("kim", Role.VIEWER, agencies=["agency-1"]))
+    assert "webhooks answered" not in html_of(limited.get("/"))
 
 
 def test_tiles_lead_to_the_accounts_they_count(staff_client: Client, make_install: Make) -> None:
@@ -118,8 +137,8 @@ def test_it_makes_the_same_queries_whatever_there_is(
     url: str,
 ) -> None:
     # session, user, permissions (2), kept numbers, counts, 30 days, worst, heartbeat, next
-    # renewal, outage, rows; page: demo data
-    expected = 13 if url == "/" else 12
+    # renewal, outage, deliveries, rows; page: demo data
+    expected = 14 if url == "/" else 13
     make_install()
     with django_assert_num_queries(expected):
         staff_client.get(url)
