@@ -19,6 +19,8 @@ from access.models import AuditEvent
 from access.roles import Permission
 from dashboard import queue
 from dashboard.htmx import HtmxRequest, panel, staff_page
+from dashboard.rates import read_rates
+from dashboard.times import span
 from dashboard.worker import read_worker
 from integrations import heartbeat
 from operations import readiness
@@ -30,12 +32,12 @@ _ORDER = [Verdict.RED, Verdict.WARN, Verdict.OK]
 
 @staff_page()
 def system(request: HtmxRequest) -> HttpResponse:
-    return render(request, "dashboard/system.html", _system_context())
+    return render(request, "dashboard/system.html", _system_context(request))
 
 
 @staff_page()
 def live_system(request: HtmxRequest) -> HttpResponse:
-    return panel(request, "dashboard/_system_panel.html", _system_context())
+    return panel(request, "dashboard/_system_panel.html", _system_context(request))
 
 
 @staff_page()
@@ -70,7 +72,7 @@ def _outcome(done: bool) -> str:
     return AuditEvent.DONE if done else AuditEvent.FAILED
 
 
-def _system_context() -> dict[str, Any]:
+def _system_context(request: HtmxRequest) -> dict[str, Any]:
     now, signs = timezone.now(), heartbeat.read_all()
     web_seen = signs.pop(heartbeat.WEB, None)
     return {
@@ -79,15 +81,18 @@ def _system_context() -> dict[str, Any]:
         "worker": read_worker(now),
         "signs": signs,
         "queue": queue.read_queue(now),
+        # Of all agencies together.
+        "rates": read_rates(now) if not request.user.agencies else None,
         "versions": [
             ("Python", platform.python_version()),
             ("Django", django.get_version()),
             ("Database", f"{connection.display_name} {readiness.server_version()}"),
+            ("Database size", readiness.in_words(readiness.database_bytes())),
         ],
         "settings_shown": [
             ("Worker processes", settings.Q_CLUSTER["workers"]),
-            ("Renewals side by side in each", settings.RENEWAL_THREADS),
-            ("Renews before the end", settings.REFRESH_MARGIN),
+            ("Renewals at once in each", settings.RENEWAL_THREADS),
+            ("Renews before the end", span(settings.REFRESH_MARGIN)),
         ],
     }
 

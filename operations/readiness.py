@@ -224,13 +224,13 @@ def _credentials() -> Finding:
 
 def _database() -> Finding:
     try:
-        version, size = server_version(), _database_bytes()
+        version, size = server_version(), database_bytes()
     except DatabaseFault as error:
         return _red(
             f"The database does not answer ({type(error).__name__}).",
             "Start it, and compare DATABASE_URL with its address, name and password.",
         )
-    return _ok(f"{connection.display_name} {version} answers; {_in_words(size)}.")
+    return _ok(f"{connection.display_name} {version} answers; {in_words(size)}.")
 
 
 def server_version() -> str:
@@ -240,7 +240,8 @@ def server_version() -> str:
     return ".".join(map(str, connection.get_database_version()))
 
 
-def _database_bytes() -> int:
+def database_bytes() -> int:
+    """What the whole database takes on its disk."""
     sql = {
         "sqlite": "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
         "postgresql": "SELECT pg_database_size(current_database())",
@@ -265,7 +266,7 @@ def _disk() -> Finding:
     if connection.vendor != "sqlite":
         return _ok("The database keeps its own disk; watch it there.")
     usage = shutil.disk_usage(_sqlite_folder())
-    left = f"{_in_words(usage.free)} of the database's disk are free."
+    left = f"{in_words(usage.free)} of the database's disk are free."
     share = usage.free / usage.total
     if share < _DISK_STOPS:
         return _red(left, "Make room now: without it no renewed token can be stored.")
@@ -454,7 +455,7 @@ def _ago(duration: timedelta) -> str:
     return f"{seconds} seconds"
 
 
-def _in_words(size: float) -> str:
+def in_words(size: float) -> str:
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}"

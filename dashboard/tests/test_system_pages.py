@@ -11,11 +11,14 @@ from django.utils import timezone
 from django_q.models import OrmQ, Task
 from django_q.tasks import async_task
 
+from access.keys import create_api_key
 from access.models import AuditEvent, User
 from access.roles import Role
 from integrations import heartbeat
+from integrations.models import KeyHour, RefreshAttempt
 from operations import readiness
 from sandbox.world import World
+from webhooks.models import AnswerCount, Outcome
 
 
 def page(client: Client, url: str) -> str:
@@ -57,6 +60,26 @@ def test_it_says_when_each_part_was_last_seen(staff_client: Client) -> None:
     heartbeat.beat(heartbeat.WORKER)
     html = page(staff_client, "/system/")
     assert "Web server" in html and "worker seen" in html and "web seen" not in html
+
+
+def test_it_says_how_much_was_done_lately_and_how_large_the_database_is(
+    staff_client: Client, make_install: Callable[..., Any], make_person: Callable[..., User]
+) -> None:
+    now = timezone.now()
+    row, old = make_install(), now - timedelta(hours=3)
+    key, _secret = create_api_key("Billing", scopes=["tokens:read"])
+    for outcome, at in (("renewed", now), ("renewed", now), ("failed", now), ("renewed", old)):
+        RefreshAttempt.objects.create(integration=row, generation=1, outcome=outcome, started_at=at)
+    for at, n in ((now, 7), (old, 100)):
+        values = {"status": 200, "outcome": Outcome.STORED, "count": n, "last_at": at}
+        AnswerCount.objects.create(hour=at, **values)
+        KeyHour.objects.create(key=key, hour=at, uses=n * 2, installs=1)
+    html = page(staff_client, "/system/")
+    assert "2, 1 more failed" in html and "7 came in" in html and "14 handed out" in html
+    assert re.search(r"<dt>Database size</dt><dd>\d+ [kM]B</dd>", html)
+    limited = Client()
+    limited.force_login(make_person("kim", Role.VIEWER, agencies=["agency-1"]))
+    assert "came in" not in page(limited, "/system/")
 
 
 def test_a_failed_task_is_tried_again(staff_client: Client) -> None:
