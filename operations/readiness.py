@@ -44,6 +44,7 @@ _LONG_ABSENT = timedelta(hours=1)
 _QUEUE_IS_LONG = 1000
 _BACKUP_IS_OLD = timedelta(hours=26)
 _WAIT_FOR_RENEWAL = timedelta(minutes=15)
+_IDLE = "idle_in_transaction_session_timeout"
 
 
 class Verdict(StrEnum):
@@ -230,7 +231,30 @@ def _database() -> Finding:
             f"The database does not answer ({type(error).__name__}).",
             "Start it, and compare DATABASE_URL with its address, name and password.",
         )
-    return _ok(f"{connection.display_name} {version} answers; {in_words(size)}.")
+    answers = f"{connection.display_name} {version} answers; {in_words(size)}."
+    if connection.vendor == "postgresql" and (lacking := _what_a_pooler_lacks()):
+        return _warn(f"{answers} A pooler such as PgBouncer stands before it.", lacking)
+    return _ok(answers)
+
+
+def _what_a_pooler_lacks() -> str:
+    """A pooler hands out connections under numbers of its own, and does not pass our options on."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid(), current_setting(%s), current_user", [_IDLE])
+        number, idle, user = cursor.fetchone()
+    if number == connection.connection.info.backend_pid:
+        return ""
+    if not connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
+        return (
+            "Put ?disable_server_side_cursors=true at the end of DATABASE_URL: in transaction mode"
+            " long lists break off without it."
+        )
+    if idle == "0":
+        return (
+            "So that a lost host does not hold rows for hours:"
+            f" ALTER ROLE {user} SET {_IDLE} = '30s';"
+        )
+    return ""
 
 
 def server_version() -> str:

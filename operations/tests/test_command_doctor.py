@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
 from django.utils import timezone
 
 from integrations import heartbeat
@@ -141,6 +142,26 @@ def test_a_full_database_is_found_on_whatever_disk_it_is(in_order, full_database
         found = finding("disk")
     assert (found.verdict, found.fix.split(".")[0]) == (RED, "Make room on its disk")
     assert found.sentence.startswith("The database is full")
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="poolers are of PostgreSQL")
+def test_what_has_to_be_set_behind_a_pooler_is_found(in_order, monkeypatch):
+    def as_pooler(execute, sql, params, many, context):
+        """Another process answers than the one that was connected to."""
+        return execute(sql.replace("pg_backend_pid()", "-1"), params, many, context)
+
+    def fix() -> str:
+        with connection.execute_wrapper(as_pooler):
+            return finding("database").fix
+
+    assert finding("database").verdict is OK
+    with connection.cursor() as cursor:
+        assert "disable_server_side_cursors=true" in fix()
+        monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", "true")
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        assert "SET idle_in_transaction_session_timeout = '30s'" in fix()
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '30s'")
+        assert fix() == ""
 
 
 def test_a_silent_highlevel_is_no_verdict(in_order, world):
