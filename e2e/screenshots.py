@@ -8,62 +8,54 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from bootstrap.console import ROOT, say
+from e2e.demo_day import live_through
 from e2e.pages import addresses
 from e2e.people import sign_in
-from e2e.product import CHROMIUM_ARGUMENTS, Product, manage, running_product
+from e2e.product import CHROMIUM_ARGUMENTS, Product, running_product
 
 FOLDER = ROOT / "var" / "screenshots"
-IN_DOCS = ("overview", "account")
+THEMES = ("light", "dark")
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
-# The demo's troubles show after a few of the worker's looks.
-TROUBLE_AFTER_S = 150
+# Those of the documents, on a desk, and how much of each: in pixels from its top.
+IN_DOCS = {
+    "overview": 2000,
+    "account": 2000,
+    "accounts-by-agency": 900,
+    "job": 760,
+    "agency": 900,
+    "wall": 720,
+}
 
 
 def main(arguments: list[str]) -> int:
     wanted = [name for name in arguments if not name.startswith("-")]
-    # As in the demo, so that not all tokens are near their end all the time.
-    margins = {"REFRESH_MARGIN_S": "60", "REFRESH_JITTER_S": "120"}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_product(Path(folder), **margins) as product,
-    ):
-        _fill(product, wait="--quick" not in arguments)
+    with tempfile.TemporaryDirectory() as folder, running_product(Path(folder)) as product:
+        say("Living through a day of the demo …")
+        live_through(product)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
                 executable_path="/usr/bin/chromium", args=CHROMIUM_ARGUMENTS
             )
-            for theme in ("light", "dark"):
+            for theme in THEMES:
                 for size in SIZES:
                     _take_all(browser, product, theme, size, wanted)
             browser.close()
     if "--docs" in arguments:
         for name in IN_DOCS:
-            for theme in ("light", "dark"):
-                shutil.copy(FOLDER / f"{name}-{theme}-desk.png", _in_docs(name, theme))
+            # The screen for the wall has one theme alone.
+            for theme in THEMES[:1] if name == "wall" else THEMES:
+                shutil.copy(FOLDER / f"{name}-{theme}-docs.png", _in_docs(name, theme))
     say(f"The pictures are in {FOLDER.relative_to(ROOT)}.")
     return 0
 
 
 def _in_docs(name: str, theme: str) -> Path:
     return ROOT / "docs" / "images" / (f"{name}.png" if theme == "light" else f"{name}-dark.png")
-
-
-def _fill(product: Product, *, wait: bool) -> None:
-    manage(
-        product.environ,
-        "sandbox_demo",
-        f"--sandbox-url={product.sandbox_url}",
-        f"--app-url={product.url}",
-    )
-    if wait:
-        say(f"Waiting {TROUBLE_AFTER_S} s for the demo's troubles …")
-        time.sleep(TROUBLE_AFTER_S)
 
 
 def _take_all(browser: Browser, product: Product, theme: str, size: str, wanted: list[str]) -> None:
@@ -78,14 +70,18 @@ def _take_all(browser: Browser, product: Product, theme: str, size: str, wanted:
     for name, path in addresses(page).items():
         if not wanted or name in wanted:
             page.goto(path)
-            _take(page, FOLDER / f"{name}-{theme}-{size}.png")
+            page.wait_for_load_state("networkidle")
+            page.screenshot(path=FOLDER / f"{name}-{theme}-{size}.png", full_page=True)
+            if name in IN_DOCS and size == "desk":
+                _take_for_docs(page, FOLDER / f"{name}-{theme}-docs.png", IN_DOCS[name])
     page.close()
 
 
-def _take(page: Page, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    page.wait_for_load_state("networkidle")
-    page.screenshot(path=file, full_page=True)
+def _take_for_docs(page: Page, file: Path, most: int) -> None:
+    whole = page.evaluate("document.documentElement.scrollHeight")
+    width, height = SIZES["desk"][0], min(whole, most)
+    clip = {"x": 0, "y": 0, "width": width, "height": height}
+    page.screenshot(path=file, full_page=True, clip=clip)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
