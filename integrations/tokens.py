@@ -15,7 +15,7 @@ from integrations.causes import WhoActs
 from integrations.crypto import DecryptError
 from integrations.errors import ApiError
 from integrations.health import Status
-from integrations.models import GoHighLevelIntegration
+from integrations.models import COMPANY, LOCATION, PASSING_CAUSES, GoHighLevelIntegration
 from integrations.refresh import CALL_S, refresh_integration
 
 LAST_USED_EVERY = timedelta(minutes=1)
@@ -80,18 +80,19 @@ _NO_TOKEN_CAUSES = {
 def get_access_token(pk: uuid.UUID, *, min_valid_for: timedelta, caller: str = "") -> AccessToken:
     """Return a valid access token, renewed in this very process when too little of it is left.
 
-    When the renewal fails, a token that is still valid is given, with a warning.
+    When the renewal fails, a token that is still valid is given, with a warning. A sub-account that
+    still waits for its first token gets it from its agency's.
     Errors: GoHighLevelIntegration.DoesNotExist, NoToken.
     """
     now = timezone.now()
     row = GoHighLevelIntegration.objects.get(pk=pk)
-    may_resume = _may_resume(row, now)
-    if not may_resume:
+    may_wake = _may_resume(row, now) or _may_begin(row, now)
+    if not may_wake:
         _check_status(row)
     source = Source.STORED
-    if may_resume or _too_short(row, now, min_valid_for):
+    if may_wake or _too_short(row, now, min_valid_for):
         source = Source.STALE
-        if may_resume or _may_try(row, now, min_valid_for):
+        if may_wake or _may_try(row, now, min_valid_for):
             result = refresh_integration(
                 pk,
                 trigger="api",
@@ -101,14 +102,17 @@ def get_access_token(pk: uuid.UUID, *, min_valid_for: timedelta, caller: str = "
                 wait_s=CALL_S,
             )
             row.refresh_from_db()
-            _check_status(row)
+            _check_status(row, result.cause)
             source = Source.REFRESHED if result.success else Source.STALE
     return _hand_out(row, source)
 
 
-def _check_status(row: GoHighLevelIntegration) -> None:
+def _check_status(row: GoHighLevelIntegration, tried: str = "") -> None:
+    """`tried`: the cause of the failure to get it one just now. Errors: NoToken."""
     if row.status == Status.WAITING:
-        raise NoToken("waiting_for_install", retry_after_s=RETRY_AFTER_S)
+        unavailable = not {row.cause, tried}.isdisjoint(PASSING_CAUSES)
+        cause = "highlevel_unavailable" if unavailable else "waiting_for_install"
+        raise NoToken(cause, retry_after_s=RETRY_AFTER_S)
     if row.status != Status.ACTIVE:
         raise NoToken(_NO_TOKEN_CAUSES[Status(row.status)])
 
@@ -117,6 +121,18 @@ def _may_resume(row: GoHighLevelIntegration, now: datetime) -> bool:
     """A paused one is probed seldom by itself; a caller who waits for it may ask more often."""
     rested = row.tried_at is None or row.tried_at <= now - ASK_PAUSED_AFTER
     return row.status == Status.PAUSED and rested
+
+
+def _may_begin(row: GoHighLevelIntegration, now: datetime) -> bool:
+    """Whether its agency's token may bring a waiting sub-account its own. The worker does the same
+    in its turn; whoever wants it now need not wait for that."""
+    if row.status != Status.WAITING or row.user_type != LOCATION or not row.company_id:
+        return False
+    rested = row.tried_at is None or row.tried_at <= now - TRY_AGAIN_AFTER
+    agencies = GoHighLevelIntegration.objects.filter(
+        user_type=COMPANY, resource_id=row.company_id, status=Status.ACTIVE
+    )
+    return rested and agencies.exists()
 
 
 def _too_short(row: GoHighLevelIntegration, now: datetime, min_valid_for: timedelta) -> bool:

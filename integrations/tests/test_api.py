@@ -14,7 +14,14 @@ from django.utils import timezone
 from access.models import ApiKey, AuditEvent, Scope
 from access.roles import Role
 from integrations.health import State, Status
-from integrations.models import GoHighLevelIntegration, RenewalJob
+from integrations.install import finish_install
+from integrations.models import (
+    COMPANY,
+    LOCATION,
+    GoHighLevelIntegration,
+    RefreshAttempt,
+    RenewalJob,
+)
 from integrations.tasks import renew_batch
 
 pytestmark = pytest.mark.django_db
@@ -428,6 +435,65 @@ def test_get_token_says_try_later_when_nothing_valid_is_left(api, world, install
 def test_get_token_says_why_there_is_none(api, make_install, status, http_status, code):
     row = make_install(status=status)
     assert_error(api().get(f"/app/get-token/{row.pk}/"), http_status, code)
+
+
+@pytest.fixture
+def waiting_location(world, install_agency):
+    """A sub-account whose agency is connected, before the worker has got it its token."""
+    agency = install_agency(locations=1)
+    finish_install(agency.pk)
+    row = GoHighLevelIntegration.objects.get(user_type=LOCATION)
+    assert row.status == Status.WAITING
+    return row
+
+
+def mints(world) -> int:
+    return sum(call.path == "/oauth/locationToken" for call in world.calls())
+
+
+def test_a_sub_account_that_waits_gets_its_token_from_its_agency_when_somebody_wants_it(
+    api, world, waiting_location
+):
+    client = api()
+    told = client.get(f"/app/get-token/{waiting_location.pk}/").json()
+    assert (told["source"], told["was_refreshed"]) == ("refreshed", True)
+    again = client.get(f"/app/get-token/{waiting_location.pk}/").json()
+    assert (again["source"], again["access_token"]) == ("stored", told["access_token"])
+    assert mints(world) == 1
+
+
+def test_the_proxy_gets_a_sub_account_that_waits_its_token_too(api, waiting_location):
+    path = f"/app/api/{waiting_location.pk}/locations/{waiting_location.resource_id}"
+    assert api().get(path).status_code == 200
+
+
+def test_a_sub_account_that_waits_goes_on_doing_so_while_its_agency_cannot_help(
+    api, world, waiting_location
+):
+    GoHighLevelIntegration.objects.filter(user_type=COMPANY).update(status=Status.REFUSED)
+    path = f"/app/get-token/{waiting_location.pk}/"
+    assert_error(api().get(path), 409, "waiting_for_install")
+    assert (mints(world), RefreshAttempt.objects.count()) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [("503", 503, "highlevel_unavailable"), ("401", 409, "waiting_for_install")],
+)
+def test_who_wants_the_token_of_one_that_waits_asks_highlevel_twice_a_minute_at_most(
+    api, world, waiting_location, fault, status, code
+):
+    world.fault(fault, route="/oauth/locationToken", times=None)
+    client, path = api(), f"/app/get-token/{waiting_location.pk}/"
+    response = client.get(path)
+    assert_error(response, status, code)
+    assert response["Retry-After"] == "30"
+    asked = mints(world)
+    assert_error(client.get(path), status, code)
+    assert mints(world) == asked > 0
+    world.clear_faults()
+    with time_machine.travel(timezone.now() + timedelta(seconds=31)):
+        assert client.get(path).json()["source"] == "refreshed"
 
 
 def test_a_caller_finds_out_that_a_pause_is_over_sooner_than_the_probe(

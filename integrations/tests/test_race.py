@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from integrations.models import GoHighLevelIntegration, RefreshAttempt
+from integrations.install import finish_install
+from integrations.models import LOCATION, GoHighLevelIntegration, RefreshAttempt
 
 ROOT = Path(__file__).resolve().parents[2]
 PROCESSES = 8
@@ -97,3 +98,15 @@ def test_eight_processes_that_renew_at_once_spend_the_token_once(sandbox):
             assert row.generation == n + 1
     assert sorted(token["uses"] for token in sandbox.token_uses()) == [0] + [1] * ROUNDS
     assert RefreshAttempt.objects.count() == ROUNDS
+
+
+@pytest.mark.django_db(transaction=True)
+def test_eight_processes_that_want_the_first_token_of_one_that_waits_mint_it_once(sandbox):
+    agency = sandbox.install(bulk=True)
+    finish_install(agency.pk)
+    row = GoHighLevelIntegration.objects.get(user_type=LOCATION)
+    with racers(sandbox.url, row) as processes:
+        tokens = race(processes)
+    row.refresh_from_db()
+    assert tokens == {row.open_access_token()}
+    assert RefreshAttempt.objects.get().way == "mint"
