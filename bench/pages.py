@@ -27,6 +27,7 @@ PAGES = {
     "sorted by state": "/installs/?sort=state",
     "by agency": "/installs/?group=agency",
     "search": "/installs/?q=Sub-account+77",
+    "vain search": "/installs/?q=no+such+name",
     "one account": "",
 }
 

@@ -27,35 +27,26 @@ COLUMNS = {
 }
 # Further pages are nobody's way to find an account.
 PAGED_UP_TO = 10_000
-# What a search finds among very many is counted so far.
-FOUND_UP_TO = 1_000
+# So many are shown of what a search finds among very many: sorted they are, not all are read.
+FOUND_UP_TO = 500
 USUAL_COLUMNS = ["agency", "expires", "verified", "used"]
 
 
 class BoundedPaginator(Paginator):
-    """Pages of a table up to `most` rows. `found`: the rows to be counted, unless it is `known`
-    how many there are."""
+    """`most` of `total` rows, page by page. `are_first`: they are the first of all in their order,
+    else any."""
 
-    def __init__(
-        self, rows: Any, per_page: int, *, found: Any, most: int, known: int | None
-    ) -> None:
+    def __init__(self, rows: Any, per_page: int, *, total: int, most: int, are_first: bool) -> None:
         super().__init__(rows, per_page)
-        self.found, self.most, self.known = found, most, known
+        self.total, self.most, self.are_first = total, most, are_first
 
     @cached_property
     def count(self) -> int:
-        return min(self._reached, self.most)
+        return min(self.total, self.most)
 
     @property
     def is_cut(self) -> bool:
-        return self._reached > self.most
-
-    @cached_property
-    def _reached(self) -> int:
-        if self.known is not None:
-            return self.known
-        counted: int = self.found.order_by()[: self.most + 1].count()
-        return counted
+        return self.total > self.most
 
 
 class Shelves:
@@ -140,6 +131,14 @@ def install_table(
     """Return the table that `?sort=&page=&per_page=&col=&group=` ask for; what cannot be read is
     left out. `of`: among how many accounts these are; `known`: how many these are, if that is
     known."""
+    most, are_first = PAGED_UP_TO, True
+    if known is not None:
+        total = known
+    elif of > LIVE_UP_TO:
+        most, are_first = FOUND_UP_TO, False
+        rows, total = _some(rows, most)
+    else:
+        total = rows.order_by().count()
     shown, sort = shown_columns(query), query.getlist("sort")
     if any("state" in column for column in sort):
         rows = rows.with_state(timezone.now())
@@ -152,16 +151,19 @@ def install_table(
         table.order_by = "name"
     if is_grouped(query):
         table.order_by = ("group", *table.order_by)
-    is_search_of_many = known is None and of > LIVE_UP_TO
+    size = per_page or _per_page(query)
     table.paginator = BoundedPaginator(
-        table.rows,
-        per_page or _per_page(query),
-        found=rows,
-        most=FOUND_UP_TO if is_search_of_many else PAGED_UP_TO,
-        known=known,
+        table.rows, size, total=total, most=most, are_first=are_first
     )
     table.page = table.paginator.get_page(query.get("page"))
     return table
+
+
+def _some(rows: Any, most: int) -> tuple[Any, int]:
+    """Return `most` of these rows, and how many there are, counted up to one more: to find some
+    in any order is quick where to find the first by name may be to try all."""
+    ids = list(rows.order_by().values_list("pk", flat=True)[: most + 1])
+    return rows.model.objects.without_secrets().filter(pk__in=ids[:most]), len(ids)
 
 
 def is_grouped(query: QueryDict) -> bool:

@@ -16,6 +16,7 @@ from integrations import health
 from integrations.causes import CAUSES, Cause
 from integrations.crypto import keyring
 from integrations.health import OFF, Facts, State, Status
+from integrations.indexes import NamesIndex
 from integrations.states import severity_expression, state_expression
 
 # Faults that strike all installs alike: what ends them for one ends them for the others too.
@@ -200,8 +201,8 @@ class GoHighLevelIntegration(models.Model):
             # dashboard: sorted by name, searched by its beginning
             models.Index(fields=["name"], name="install_name"),
             models.Index(fields=["expires_at"], name="install_expiry"),
-            # dashboard: by agency
-            models.Index(fields=["company_name", "company_id", "name"], name="install_by_agency"),
+            # dashboard: by agency, and the search
+            NamesIndex(name="install_names"),
             # states.py: the well by name, the unwell by what they are
             models.Index(fields=["status", "failures", "name"], name="install_failing"),
             models.Index(fields=["status", "expires_at"], name="install_near_end"),

@@ -7,13 +7,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.http import QueryDict
 from django.test import Client
 from django.utils import timezone
 
 from dashboard import tables
+from dashboard.filters import InstallFilter
 from integrations import snapshots
 from integrations.health import State, Status
 from integrations.models import LOCATION, GoHighLevelIntegration
+from integrations.states import unwell, well
 
 Make = Callable[..., GoHighLevelIntegration]
 HTMX = {"HX-Request": "true"}
@@ -171,12 +175,35 @@ def test_of_many_the_tiles_numbers_serve_the_list_and_a_search_is_counted_so_far
     for query, said in {
         "": "About 60 accounts, the first 50 by page",
         "?state=healthy": "About 60 accounts found, the first 50 by page",
-        "?q=account": "More than 30 accounts found",
+        "?q=account": "More than 30 accounts found, 30 of them here",
         "?q=account+0001": "10 accounts found",
     }.items():
         assert said in staff_client.get(f"/installs/{query}").content.decode()
     assert len(names(staff_client.get("/installs/?page=2"))) == 25
     assert len(names(staff_client.get("/installs/?q=account&page=2"))) == 5
+
+
+plan_of_sqlite = pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="elsewhere plans depend on how many rows there are"
+)
+
+
+@plan_of_sqlite
+def test_a_search_reads_no_wide_rows_and_a_list_by_agency_sorts_none(db: None) -> None:
+    rows = InstallFilter(QueryDict("q=harbour"), GoHighLevelIntegration.objects.all()).qs
+    assert "COVERING INDEX install_names" in rows.order_by().values("pk")[:9].explain()
+    by_agency = GoHighLevelIntegration.objects.order_by("company_name", "company_id", "name", "pk")
+    plan = by_agency[:25].explain()
+    assert "INDEX install_names" in plan and "TEMP B-TREE" not in plan
+
+
+@plan_of_sqlite
+def test_the_plans_for_the_few_find_them_by_index(db: None) -> None:
+    now, rows = timezone.now(), GoHighLevelIntegration.objects.all()
+    unwell_plan = rows.filter(unwell(now)).explain()
+    assert "SCAN" not in unwell_plan and "INDEX install_near_end" in unwell_plan
+    well_plan = rows.filter(well(now)).order_by("name", "pk")[:25].explain()
+    assert "INDEX install_failing (status=? AND failures=?)" in well_plan
 
 
 def test_pages_have_the_size_that_was_asked_for(staff_client: Client, db: None) -> None:
