@@ -16,6 +16,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from access.audience import ONLY_SHOWS, Who, audience
+from alerts import watch
+from alerts.kinds import Kind
 from integrations import database_faults, heartbeat
 from integrations.crypto import Keyring
 
@@ -34,7 +36,8 @@ def healthz(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def readyz(request: HttpRequest) -> JsonResponse:
-    """200 when database, key, migrations, web server and worker are fine; else 503, and why."""
+    """200 when database, key, migrations, web server, worker and renewals are fine; else 503, and
+    why."""
     checks = {"encryption_key": _key(), "database": _database()}
     if checks["database"] == "ok":
         checks |= {"migrations": _migrations(), **_parts()}
@@ -85,4 +88,9 @@ def _parts() -> dict[str, str]:
     # A web server answers this, so an old sign means that none can write. None at all: it has just
     # started, or was not started by config/wsgi.py.
     can_write = heartbeat.is_alive(seen.get(heartbeat.WEB, now), now)
-    return {"web": "ok" if can_write else "no sign of life in the database"} | parts
+    none_is_done = any(trouble.kind is Kind.RENEWALS for trouble in watch.standstill(now))
+    return {
+        "web": "ok" if can_write else "no sign of life in the database",
+        **parts,
+        "renewals": "due, and none is done" if none_is_done else "ok",
+    }

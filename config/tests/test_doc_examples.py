@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -232,6 +233,13 @@ def test_a_back_end_reads_an_event_as_shown(settings, monkeypatch) -> None:
 
 
 # --- Commands ---
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_is_shown_for_a_shell_is_good_shell(page: Path) -> None:
+    for heading, block in blocks(page, "sh").items():
+        judged = subprocess.run(["sh", "-n"], input=block, text=True, capture_output=True)
+        assert judged.returncode == 0, f"{heading}: {judged.stderr}"
 
 
 def test_the_watchdog_prints_what_is_shown(settings, tmp_path) -> None:

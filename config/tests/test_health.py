@@ -27,6 +27,7 @@ def test_readyz_says_what_is_not_ready(client):
         "web": "ok",
         "worker": "no sign of life: python manage.py qcluster",
         "scheduler": "no sign of life: python manage.py qcluster",
+        "renewals": "ok",
     }
 
 
@@ -46,6 +47,18 @@ def test_readyz_tells_a_dead_scheduler_from_a_dead_worker(client):
     checks = response.json()["checks"]
     assert checks["worker"] == "ok"
     assert checks["scheduler"] == "no sign of life: python manage.py qcluster"
+
+
+@pytest.mark.django_db
+def test_readyz_tells_that_renewals_are_due_and_none_is_done(client, make_install):
+    for name in heartbeat.PARTS:
+        heartbeat.beat(name)
+    row = make_install(renew_at=timezone.now() - timedelta(minutes=20))
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["renewals"] == "due, and none is done"
+    row.delete()
+    assert client.get("/readyz").status_code == 200
 
 
 @pytest.mark.django_db

@@ -421,6 +421,31 @@ def test_its_example_reads_each_account(live_server, sandbox, key, language):
     assert row.open_access_token() not in done.stdout
 
 
+# --- docs/clients.md ---
+
+
+def shown(language: str) -> str:
+    """The first lines of the page in that language."""
+    text = (Path(settings.BASE_DIR) / "docs" / "clients.md").read_text()
+    return text.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def at(url: str, lines: str) -> str:
+    return lines.replace("https://whatreach.example.com", url).replace("wr_…", "wr_key")
+
+
+def test_the_first_lines_for_python_get_a_token(script):
+    names = {"WhatReach": whatreach.WhatReach, "install_id": "install-1"}
+    exec(at(script(token()).url, shown("python")), names)  # noqa: S102
+    assert names["token"] == "token-1"
+
+
+def test_the_first_lines_for_node_get_a_token(script):
+    server = script(token())
+    lines = at(server.url, shown("js"))
+    assert in_node(f"const installId = 'install-1'; {lines} return token;", "") == "token-1"
+
+
 # --- HighLevel's own SDK for Python, fed with our tokens ---
 
 

@@ -166,6 +166,17 @@ def test_promtool_accepts_the_alert_rules_and_they_fire_as_they_should():
     run(promtool, "test", "rules", "whatreach.test.yml", cwd=folder)
 
 
+def test_promtool_accepts_the_configuration_of_the_docs(tmp_path):
+    text = (
+        (ROOT / "docs" / "operations.md").read_text().partition("```yaml\n")[2].partition("```")[0]
+    )
+    shutil.copy(DEPLOY / "prometheus" / "whatreach.rules.yml", tmp_path)
+    (tmp_path / "whatreach.key").write_text("the key")
+    config = tmp_path / "prometheus.yml"
+    config.write_text(text.replace("/etc/prometheus", str(tmp_path)))
+    run(tool("promtool", "prometheus"), "check", "config", str(config))
+
+
 def test_promtool_accepts_every_query_of_the_dashboard(tmp_path):
     promtool = tool("promtool", "prometheus")
     rules = [{"record": f"panel{n}", "expr": expr} for n, expr in enumerate(expressions())]
