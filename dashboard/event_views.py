@@ -19,6 +19,7 @@ from dashboard import event_body, event_figures, events
 from dashboard.htmx import HtmxRequest, panel, staff_page, wants_partial
 from integrations.deadlocks import despite_deadlocks
 from webhooks import meter, processing
+from webhooks.handlers import effect_of
 from webhooks.models import GoHighLevelWebhook
 
 
@@ -129,7 +130,7 @@ def _detail_context(request: HtmxRequest, pk: uuid.UUID) -> dict[str, Any]:
         "event": event,
         "look": events.look_of(event),
         "install": events.install_of(request.user, event),
-        "effect": events.effect_of(event.type),
+        "effect": effect_of(event.type),
         "lateness": events.lateness(event),
         "failures": list(event.failures.order_by("-at")),
         "nodes": event_body.read_body(payload),

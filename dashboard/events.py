@@ -23,7 +23,7 @@ from access.models import User
 from dashboard.sentences import Look, Tone
 from dashboard.times import absolute, span
 from integrations.models import GoHighLevelIntegration
-from webhooks.handlers import HANDLERS
+from webhooks.handlers import HANDLERS, effect_of
 from webhooks.models import AnswerCount, EventQuerySet, EventStock, GoHighLevelWebhook, Outcome
 
 PER_PAGE = 50
@@ -46,7 +46,6 @@ _LOOKS = {
     GoHighLevelWebhook.PARKED: Look("Parked", "alert-octagon", Tone.RED),
 }
 _TRIED_AGAIN = Look("Tried again", "history", Tone.AMBER)
-NO_EFFECT = "No effect here: events of this type are only kept."
 
 
 class EventFilter(django_filters.FilterSet):
@@ -76,8 +75,8 @@ class EventFilter(django_filters.FilterSet):
     def is_active(self) -> bool:
         return any(self.form.cleaned_data.values()) if self.form.is_valid() else False
 
-    def of_account(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        return rows.filter(Q(location_id=value) | Q(location_id="", company_id=value))
+    def of_account(self, rows: EventQuerySet, name: str, value: str) -> EventQuerySet:
+        return rows.of_account(value)
 
     def search(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         """By a whole id of any kind, else by a part of the body or the type."""
@@ -183,11 +182,6 @@ def look_of(event: GoHighLevelWebhook) -> Look:
     if event.status == GoHighLevelWebhook.PENDING and event.attempts:
         return _TRIED_AGAIN
     return _LOOKS[event.status]
-
-
-def effect_of(kind: str) -> str:
-    """Return in a sentence what processing an event of this type once more may change."""
-    return HANDLERS[kind].effect if kind in HANDLERS else NO_EFFECT
 
 
 def lateness(event: GoHighLevelWebhook) -> str:

@@ -26,6 +26,7 @@ INSTALLS = ("INSTALL", "app.installed")
 UNINSTALLS = ("UNINSTALL", "app.uninstalled")
 NOBODY = "ignored: names no account"
 UNINSTALLED_SINCE = "ignored: uninstalled since"
+NO_EFFECT = "No effect here: events of this type are only kept."
 
 
 @dataclass(frozen=True)
@@ -217,3 +218,8 @@ HANDLERS: dict[str, EventType] = {
     "app.installed": INSTALL,
     "app.uninstalled": UNINSTALL,
 }
+
+
+def effect_of(kind: str) -> str:
+    """Return in a sentence what processing an event of this type once more may change."""
+    return HANDLERS[kind].effect if kind in HANDLERS else NO_EFFECT

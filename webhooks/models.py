@@ -39,6 +39,10 @@ class EventQuerySet(models.QuerySet["GoHighLevelWebhook"]):
             | Q(company_id="", location_id__in=theirs.values("resource_id"))
         )
 
+    def of_account(self, account_id: str) -> EventQuerySet:
+        """Those of one sub-account; of an agency those that name no sub-account."""
+        return self.filter(Q(location_id=account_id) | Q(location_id="", company_id=account_id))
+
     def waiting(self) -> EventQuerySet:
         """Those that are still to be processed, or tried again."""
         return self.filter(process_at__isnull=False)

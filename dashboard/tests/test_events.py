@@ -14,7 +14,7 @@ from django.utils import timezone
 from access.models import AuditEvent
 from access.roles import Role
 from dashboard import events
-from webhooks.handlers import HANDLERS
+from webhooks.handlers import HANDLERS, NO_EFFECT
 from webhooks.models import EventAttempt, GoHighLevelWebhook
 
 pytestmark = pytest.mark.django_db
@@ -263,7 +263,7 @@ def test_before_many_are_replayed_it_says_what_that_may_do(staff_client):
     answer = staff_client.get(f"/events/replay/?{ids}")
     shares = {s.type: (s.count, s.effect) for s in answer.context["shares"]}
     assert shares == {
-        "ContactCreate": (2, events.NO_EFFECT),
+        "ContactCreate": (2, NO_EFFECT),
         "INSTALL": (1, HANDLERS["INSTALL"].effect),
     }
     assert not GoHighLevelWebhook.objects.filter(status="pending").exists()

@@ -5,6 +5,7 @@ import logging
 from uuid import uuid4
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
 
 from webhooks.handlers import HANDLERS, EventType
@@ -51,7 +52,7 @@ def replay(capsys, *arguments):
 def test_without_a_filter_it_says_that_one_is_needed(capsys, stored, effects):
     status, said = replay(capsys)
     assert (status, effects) == (2, [])
-    assert "--type, --status or --id" in said
+    assert "--type, --status, --account, --since, --until, --id" in said
 
 
 def test_it_processes_the_events_of_a_type_again(capsys, stored, effects):
@@ -81,6 +82,24 @@ def test_filters_narrow_each_other(capsys, stored, effects):
     assert effects == []
     replay(capsys, "--type", "Good", "--id", stored[1], stored[2])
     assert effects == [stored[1]]
+
+
+def test_events_are_chosen_by_their_account_and_by_when_they_came(capsys, post, stored, effects):
+    """As the list of events has it."""
+    with time_machine.travel("2026-05-04T09:00:00Z", tick=False) as clock:
+        for name, fields in {
+            "of the sub-account": {"locationId": "loc-1", "companyId": "com-1"},
+            "of its agency": {"companyId": "com-1"},
+            "of another one": {"locationId": "loc-2", "companyId": "com-1"},
+        }.items():
+            post(json.dumps({"type": "Good", "webhookId": name} | fields).encode())
+            clock.shift(60)
+        replay(capsys, "--account", "loc-1")
+        replay(capsys, "--account", "com-1")
+        assert effects == ["of the sub-account", "of its agency"]
+        effects.clear()
+        replay(capsys, "--since", "2026-05-04T09:01", "--until", "2026-05-04T11:02:00+02:00")
+    assert effects == ["of its agency"]
 
 
 def test_parked_events_begin_anew(capsys, post, effects, monkeypatch):
@@ -120,7 +139,20 @@ def test_dry_run_names_them_and_changes_nothing(capsys, stored, effects):
     assert (effects, list(GoHighLevelWebhook.objects.order_by("pk").values())) == ([], before)
 
 
-@pytest.mark.parametrize("wrong", [["--status", "odd"], ["--id", "17"], ["--id"]])
+def test_dry_run_says_what_the_replay_may_change(capsys, post, stored):
+    post(json.dumps({"type": "UNINSTALL", "webhookId": "w-1", "locationId": "loc-1"}).encode())
+    _status, said = replay(capsys, "--since", "2026-05-04", "--dry-run")
+    assert f"1 UNINSTALL: {HANDLERS['UNINSTALL'].effect}" in said
+    assert "1 Other: No effect here" in said
+    told = json.loads(replay(capsys, "--type", "UNINSTALL", "--dry-run", "--json")[1])
+    assert told["types"] == [
+        {"type": "UNINSTALL", "events": 1, "effect": HANDLERS["UNINSTALL"].effect}
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--status", "odd"], ["--id", "17"], ["--id"], ["--since", "yesterday"]]
+)
 def test_a_wrong_argument_is_bad_usage(stored, wrong):
     with pytest.raises((CommandError, SystemExit)):
         call_command("replay_events", *wrong)

@@ -2,19 +2,34 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser
+from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
+from webhooks.handlers import effect_of
 from webhooks.models import EventQuerySet, GoHighLevelWebhook
 from webhooks.processing import replay
+
+# The column, and how it is compared.
+FILTERS = {
+    "type": "type",
+    "status": "status",
+    "account": "",
+    "since": "received_at__gte",
+    "until": "received_at__lt",
+    "id": "",
+}
+NO_TYPE = "(no type)"
 
 
 class Command(BaseCommand):
     help = (
-        "Process stored events once more. Say which ones: --type, --status, --id. "
+        "Process stored events once more. Say which ones: --type, --status, --account, --since, "
+        "--until, --id; together they narrow. "
         "Exit status: 0 all processed, 1 some failed, 2 nothing chosen or an unknown id."
     )
 
@@ -22,6 +37,13 @@ class Command(BaseCommand):
         statuses = GoHighLevelWebhook.STATUSES
         parser.add_argument("--type", help="Only events of this type, e.g. INSTALL.")
         parser.add_argument("--status", choices=statuses, help="Only events in this status.")
+        parser.add_argument("--account", help="Only of this sub-account or agency: HighLevel's id.")
+        parser.add_argument(
+            "--since",
+            type=_moment,
+            help="Only those that came then or later, UTC: 2026-11-28T14:00.",
+        )
+        parser.add_argument("--until", type=_moment, help="Only those that came before.")
         parser.add_argument(
             "--id", nargs="+", type=UUID, help="Only these: ids, or HighLevel's webhookIds."
         )
@@ -29,7 +51,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
-        events = _chosen(options["type"], options["status"], options["id"])
+        events = _chosen(options)
         as_json: bool = options["json"]
         if dry_run:
             self._say_what(events, as_json)
@@ -47,30 +69,45 @@ class Command(BaseCommand):
             raise CommandError(f"{failed} failed; they are tried again.", returncode=1)
 
     def _say_what(self, events: EventQuerySet, as_json: bool) -> None:
-        chosen = events.order_by("occurred_at").values_list("pk", "type", "status", "occurred_at")
+        chosen = list(
+            events.order_by("occurred_at").values_list("pk", "type", "status", "occurred_at")
+        )
+        kinds = Counter(kind for _pk, kind, *_rest in chosen).most_common()
         if as_json:
-            ids = [str(pk) for pk, *_rest in chosen]
-            self.stdout.write(json.dumps({"dry_run": True, "events": len(ids), "ids": ids}))
+            told = {
+                "dry_run": True,
+                "events": len(chosen),
+                "ids": [str(pk) for pk, *_rest in chosen],
+                "types": [
+                    {"type": kind, "events": n, "effect": effect_of(kind)} for kind, n in kinds
+                ],
+            }
+            self.stdout.write(json.dumps(told))
             return
         for pk, kind, status, at in chosen:
             self.stdout.write(
-                f"would process {pk} {kind or '(no type)'} {at:%Y-%m-%d %H:%M:%S} {status}"
+                f"would process {pk} {kind or NO_TYPE} {at:%Y-%m-%d %H:%M:%S} {status}"
             )
+        for kind, n in kinds:
+            self.stdout.write(f"{n} {kind or NO_TYPE}: {effect_of(kind)}")
         self.stdout.write(f"events {len(chosen)}")
 
 
-def _chosen(kind: str | None, status: str | None, ids: list[UUID] | None) -> EventQuerySet:
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _chosen(options: dict[str, Any]) -> EventQuerySet:
     """Return the events that all given filters let through. Errors: CommandError 2."""
-    if kind is None and status is None and ids is None:
-        raise CommandError("Say which events: --type, --status or --id.", returncode=2)
-    events = GoHighLevelWebhook.objects.all()
-    if ids is not None:
-        events = _by_ids(ids)
-    if kind is not None:
-        events = events.filter(type=kind)
-    if status is not None:
-        events = events.filter(status=status)
-    return events
+    given = {name: options[name] for name in FILTERS if options[name] is not None}
+    if not given:
+        names = ", ".join(f"--{name}" for name in FILTERS)
+        raise CommandError(f"Say which events: {names}.", returncode=2)
+    events = _by_ids(given.pop("id")) if "id" in given else GoHighLevelWebhook.objects.all()
+    if "account" in given:
+        events = events.of_account(given.pop("account"))
+    return events.filter(**{FILTERS[name]: value for name, value in given.items()})
 
 
 def _by_ids(ids: list[UUID]) -> EventQuerySet:
