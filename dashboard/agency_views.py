@@ -131,7 +131,10 @@ def agency_end_missing(request: HtmxRequest, company_id: str) -> HttpResponse:
         with transaction.atomic():
             asked = reconcile.end_missing(comparison, ids, caller=request.user.get_username())
             record(request, "agency.end_missing", target=install, count=asked)
-        text = f"Asking HighLevel once more about {_accounts(asked)}; what is gone there ends here."
+        text = (
+            f"Asking HighLevel once more about {_accounts(asked)}; what is gone there ends here. "
+            "What HighLevel does not answer about stays in the list."
+        )
         messages.info(request, text)
     return redirect("dashboard:agency-reconcile", company_id=company_id)
 

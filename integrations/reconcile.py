@@ -8,6 +8,7 @@ after the reading began is left out.
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,8 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
 from django.utils import timezone
-from django_q.tasks import async_task
+from django_q.models import Schedule
+from django_q.tasks import async_task, schedule
 
 from integrations import listing, pacing
 from integrations.crypto import DecryptError
@@ -41,6 +43,8 @@ from integrations.models import (
     IntegrationQuerySet,
     ListedLocation,
 )
+
+logger = logging.getLogger(__name__)
 
 # After this long a task hands the rest to the next one: the queue has other work too.
 BUDGET_S = 25
@@ -322,26 +326,60 @@ def end_missing(comparison: Comparison, ids: Iterable[uuid.UUID], *, caller: str
     return len(pks)
 
 
-def end_unlisted(comparison_pk: str, pks: list[str], caller: str) -> int:
+def end_unlisted(comparison_pk: str, pks: list[str], caller: str, tries: int = 0) -> int:
     """End these if HighLevel, asked about each once more, still does not list it; return how many
-    ended. What cannot be asked about stays as it is. The queue's entry."""
+    ended. The queue's entry.
+
+    `tries`: how often in a row nothing could be found out about the first one. A fault that may
+    pass leaves it and the rest to be tried again; what is left at last stays as it is, and among
+    those that are missing there.
+    """
     comparison = Comparison.objects.select_related("agency").filter(pk=comparison_pk).first()
     if comparison is None:
         return 0
     must_stop = _budget()
     ended = 0
     for position, pk in enumerate(pks):
+        rest = pks[position:]
         if must_stop():
-            async_task("integrations.reconcile.end_unlisted", comparison_pk, pks[position:], caller)
+            async_task("integrations.reconcile.end_unlisted", comparison_pk, rest, caller)
             break
         row = missing_there(comparison).filter(pk=pk).first()
         if row is None:
             continue
         try:
             ended += end_if_unlisted(comparison.agency, row, caller=caller)
-        except (HighLevelError, DecryptError):
+        except (HighLevelError, DecryptError) as error:
+            _end_later(comparison, rest, caller, tries + 1 if position == 0 else 1, error)
             break
     return ended
+
+
+def _end_later(
+    comparison: Comparison,
+    pks: list[str],
+    caller: str,
+    tries: int,
+    error: HighLevelError | DecryptError,
+) -> None:
+    if tries >= MOST_TRIES or not isinstance(error, NotSent | Unknown | RateLimited):
+        logger.warning(
+            "Not found out whether %d sub-accounts of %s are gone: %s",
+            len(pks),
+            comparison.agency_id,
+            type(error).__name__,
+        )
+        return
+    asked_for_s = error.retry_after_s or 0
+    schedule(
+        "integrations.reconcile.end_unlisted",
+        str(comparison.pk),
+        pks,
+        caller,
+        tries,
+        schedule_type=Schedule.ONCE,
+        next_run=pacing.next_try(timezone.now(), None, tries, asked_for_s=asked_for_s),
+    )
 
 
 def end_if_unlisted(

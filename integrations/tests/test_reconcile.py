@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ast import literal_eval
 from datetime import timedelta
 from io import StringIO
 
@@ -134,15 +135,48 @@ def test_what_is_gone_there_ends_here_after_highlevel_was_asked_once_more(world,
     assert ROWS.get(resource_id=stays).status == Status.ACTIVE
 
 
-def test_while_highlevel_does_not_answer_nothing_is_marked_as_gone(world, agency, work):
-    gone = goes_unheard(world, agency)
+def goes_on_later() -> bool:
+    """Do what is planned for once, as the queue's scheduler does; whether there was anything."""
+    planned = list(Schedule.objects.filter(schedule_type=Schedule.ONCE))
+    for one in planned:
+        one.delete()
+        import_string(one.func)(*literal_eval(one.args))
+    return bool(planned)
+
+
+def test_while_highlevel_does_not_answer_nothing_is_marked_as_gone_but_all_is_later(
+    world, agency, work
+):
+    gone = [goes_unheard(world, agency), goes_unheard(world, agency, 1)]
     with time_machine.travel(timezone.now() + timedelta(minutes=1)):
         comparison = compare(agency, work)
         world.fault("500", route=LIST)
         ids = list(reconcile.missing_there(comparison).values_list("pk", flat=True))
         reconcile.end_missing(comparison, ids, caller="sam")
         work()
-    assert ROWS.get(resource_id=gone).status == Status.ACTIVE
+        ours = ROWS.filter(resource_id__in=gone)
+        assert {row.status for row in ours} == {Status.ACTIVE}
+        assert goes_on_later()
+        assert {row.cause for row in ours.all()} == {"not_listed"}
+        assert not goes_on_later()
+
+
+def test_what_highlevel_does_not_say_for_long_stays_among_those_that_are_missing_there(
+    world, agency, work, caplog
+):
+    gone = goes_unheard(world, agency)
+    with time_machine.travel(timezone.now() + timedelta(minutes=1)):
+        comparison = compare(agency, work)
+        world.fault("500", route=LIST, times=None)
+        ids = list(reconcile.missing_there(comparison).values_list("pk", flat=True))
+        reconcile.end_missing(comparison, ids, caller="sam")
+        work()
+        tries = 1
+        while goes_on_later():
+            tries += 1
+        assert tries == reconcile.MOST_TRIES
+        assert "whether 1 sub-accounts" in caplog.text
+        assert names(reconcile.missing_there(comparison)) == [gone]
 
 
 def test_events_after_the_reading_are_no_difference(world, agency, work):
