@@ -14,7 +14,7 @@ from integrations import snapshots
 from integrations.health import State, Status
 from integrations.install import UNFINISHED
 from integrations.models import GoHighLevelIntegration, IntegrationQuerySet
-from integrations.states import ended, near_end, unwell
+from integrations.states import ended, near_end, refreshing, unwell
 
 # What the count tiles and the list's filter call a group of states. Three bear the name of the
 # state that they consist of.
@@ -155,13 +155,14 @@ def worst_first(
     rows: IntegrationQuerySet, now: datetime, limit: int
 ) -> list[GoHighLevelIntegration]:
     """Return those that somebody should look at, the worst and oldest trouble first."""
-    # Waiting alone is no trouble: it is how an install begins.
-    states = {*_STATES[NEEDS_YOU], *_STATES[RECOVERING]} - {State.WAITING}
-    watched = Q(state_now__in=sorted(states)) | Q(state_now=State.REFRESHING, failures__gt=0)
-    watched |= Q(state_now=State.WAITING, cause=UNFINISHED)
+    # Waiting alone is no trouble: it is how an install begins. A renewal in flight is looked at
+    # when others have failed. In columns rather than by state, which is worked out once, to sort.
+    busy = refreshing(now)
+    idle_trouble = ~Q(status__in=(Status.PAUSED, Status.WAITING))
+    idle_trouble |= Q(status=Status.WAITING, cause=UNFINISHED)
+    watched = (busy & Q(failures__gt=0)) | (~busy & idle_trouble)
     # The annotation is made in a function of its own, where the types do not follow it.
-    few = rows.filter(unwell(now))
-    stated: Any = few.with_state(now)
+    stated: Any = rows.filter(unwell(now)).with_state(now)
     return list(stated.filter(watched).order_by("severity", "cause_since", "pk")[:limit])
 
 

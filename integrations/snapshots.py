@@ -21,6 +21,7 @@ from django.db.models import (
     Case,
     Count,
     DateTimeField,
+    Func,
     Max,
     Min,
     Q,
@@ -118,6 +119,29 @@ def _of_now(kept: Snapshot, rows: IntegrationQuerySet, now: datetime) -> Snapsho
     )
 
 
+class _HourNumber(Func):
+    """The number of the hour that a time is in; the first one has all before it too.
+
+    As TruncHour, which SQLite works out in Python, row by row; and as a Case of so many hours,
+    which takes Django longer to write down than the database to answer.
+    """
+
+    output_field = TextField()
+
+    def __init__(self, column: str, hours: list[datetime]) -> None:
+        super().__init__(column)
+        self.hours = hours
+
+    def as_sql(self, compiler: Any, connection: Any, **_context: Any) -> tuple[str, list[Any]]:
+        column, params = compiler.compile(self.get_source_expressions()[0])
+        adapt = connection.ops.adapt_datetimefield_value
+        whens, values = [], []
+        for number, hour in enumerate(self.hours):
+            whens.append(f"WHEN {column} < %s THEN '{number}'")
+            values += [*params, adapt(hour + timedelta(hours=1))]
+        return f"CASE {' '.join(whens)} ELSE '{_LATER}' END", values
+
+
 def take(rows: IntegrationQuerySet, now: datetime) -> Snapshot:
     """Count these installs, in one query of parts that indexes answer."""
     first_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
@@ -125,8 +149,8 @@ def take(rows: IntegrationQuerySet, now: datetime) -> Snapshot:
     working = rows.filter(status=Status.ACTIVE, expires_at__gt=now)
     due = rows.filter(renew_at__lt=hours[-1] + timedelta(hours=1))
     # With times first: PostgreSQL takes the types of the columns from it.
-    parts = _counted(working, "ends", _hour("expires_at", hours), ends="expires_at").union(
-        _counted(due, "due", _hour("renew_at", hours)),
+    parts = _counted(working, "ends", _HourNumber("expires_at", hours), ends="expires_at").union(
+        _counted(due, "due", _HourNumber("renew_at", hours)),
         _counted(rows.filter(unwell(now) | ended()), "state", _counted_state(now)),
         _counted(rows, "total", Value("")),
         all=True,
@@ -156,16 +180,6 @@ def _counted(rows: IntegrationQuerySet, part: str, key: Any, *, ends: str = "") 
         first=Min(ends) if ends else no_time,
         last=Max(ends) if ends else no_time,
     )
-
-
-def _hour(column: str, hours: list[datetime]) -> Case:
-    """The number of the hour that a time is in; the first one has all before it too. No database
-    has to cut times for that, which SQLite is slow at."""
-    whens = [
-        When(**{f"{column}__lt": hour + timedelta(hours=1)}, then=Value(str(n)))
-        for n, hour in enumerate(hours)
-    ]
-    return Case(*whens, default=Value(_LATER), output_field=TextField())
 
 
 def _by_hour(found: dict[str, int], hours: list[datetime]) -> dict[datetime, int]:

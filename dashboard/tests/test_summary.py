@@ -10,6 +10,7 @@ from django.utils import timezone
 from dashboard.summary import OFF, PAUSED, RECOVERING, WORKING, Summary, summarise, worst_first
 from integrations import snapshots
 from integrations.health import Status
+from integrations.install import UNFINISHED
 from integrations.models import GoHighLevelIntegration
 
 
@@ -64,7 +65,13 @@ def test_the_worst_and_oldest_trouble_comes_first(
     make_install(name="Fine")
     make_install(name="Retrying", failures=1)
     make_install(name="Waiting", status=Status.WAITING)
+    make_install(name="Not finished", status=Status.WAITING, cause=UNFINISHED)
+    make_install(name="Paused", status=Status.PAUSED)
+    make_install(name="Refreshing", status=Status.REFUSED, requested_at=now)
+    make_install(name="Trying again", failures=1, requested_at=now)
     make_install(name="New", status=Status.REFUSED, cause_since=now)
     make_install(name="Old", status=Status.REFUSED, cause_since=now - timedelta(days=1))
     rows = worst_first(GoHighLevelIntegration.objects.all(), now, limit=8)
-    assert [row.name for row in rows] == ["Old", "New", "Retrying"]
+    assert [row.name for row in rows] == [
+        *("Old", "New", "Retrying", "Trying again", "Not finished")
+    ]
