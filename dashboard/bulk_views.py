@@ -22,7 +22,7 @@ from dashboard.sentences import LOOKS
 from dashboard.summary import summarise
 from dashboard.undo import offer_undo, take_back
 from integrations import bulk, ending
-from integrations.deadlocks import despite_deadlocks
+from integrations.deadlocks import atomically
 from integrations.health import WORST_FIRST, State
 
 
@@ -137,15 +137,15 @@ def _refresh(request: HtmxRequest, selection: Selection) -> HttpResponse:
 
 
 def _deactivate(request: HtmxRequest, selection: Selection) -> HttpResponse:
+    @atomically
     def deactivate() -> tuple[int, list[str]]:
-        with transaction.atomic():
-            ids = [str(pk) for pk in selection.rows.renewable().values_list("pk", flat=True)]
-            rows = selection.rows.model.objects.filter(pk__in=ids)
-            n = ending.deactivate(rows, caller=request.user.get_username())
-            record(request, "install.deactivate", count=n, ids=ids)
+        ids = [str(pk) for pk in selection.rows.renewable().values_list("pk", flat=True)]
+        rows = selection.rows.model.objects.filter(pk__in=ids)
+        n = ending.deactivate(rows, caller=request.user.get_username())
+        record(request, "install.deactivate", count=n, ids=ids)
         return n, ids
 
-    n, ids = despite_deadlocks(deactivate)
+    n, ids = deactivate()
     accounts = "1 account" if n == 1 else f"{n} accounts"
     offer_undo(request, f"{accounts} switched off.", "deactivate", ids)
     return redirect("dashboard:install-list")

@@ -6,7 +6,6 @@ import uuid
 from typing import Any
 
 from django.contrib import messages
-from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -17,7 +16,7 @@ from access.audit import record
 from access.roles import Permission
 from dashboard import event_body, event_figures, events
 from dashboard.htmx import HtmxRequest, panel, staff_page, wants_partial
-from integrations.deadlocks import despite_deadlocks
+from integrations.deadlocks import atomically
 from webhooks import meter, processing
 from webhooks.handlers import effect_of
 from webhooks.models import GoHighLevelWebhook
@@ -61,12 +60,12 @@ def live_event_figures(request: HtmxRequest) -> HttpResponse:
 def event_replay(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
     event = _event(request, pk)
 
+    @atomically
     def replay() -> None:
-        with transaction.atomic():
-            processing.request_replay(GoHighLevelWebhook.objects.filter(pk=pk))
-            record(request, "event.replay", target=event, type=event.type)
+        processing.request_replay(GoHighLevelWebhook.objects.filter(pk=pk))
+        record(request, "event.replay", target=event, type=event.type)
 
-    despite_deadlocks(replay)
+    replay()
     messages.info(request, f"{event.type or 'The event'} is processed again.")
     return redirect("dashboard:event-detail", pk=pk)
 
@@ -97,13 +96,13 @@ def event_bulk(request: HtmxRequest) -> HttpResponse:
 def event_bulk_run(request: HtmxRequest) -> HttpResponse:
     chosen = events.read_selection(request.user, request.POST, timezone.now())
 
+    @atomically
     def replay() -> int:
-        with transaction.atomic():
-            asked = processing.request_replay(chosen.events)
-            record(request, "event.bulk_replay", events=asked, query=request.POST.get("query", ""))
+        asked = processing.request_replay(chosen.events)
+        record(request, "event.bulk_replay", events=asked, query=request.POST.get("query", ""))
         return asked
 
-    asked = despite_deadlocks(replay)
+    asked = replay()
     word = "event is" if asked == 1 else "events are"
     messages.info(request, f"{asked} {word} processed again.")
     return redirect("dashboard:event-list")

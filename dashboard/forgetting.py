@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Q
 
 from alerts.models import Delivery, Notice
 from integrations import ending
-from integrations.deadlocks import despite_deadlocks
+from integrations.deadlocks import atomically, despite_deadlocks
 from integrations.health import Status
 from integrations.models import (
     COMPANY,
@@ -69,20 +68,20 @@ def forget(install: GoHighLevelIntegration, record: Callable[[int], object]) -> 
     accounts = list(rows.values_list("resource_id", flat=True))
     events = _delete_in_batches(events_of(rows))
 
+    @atomically
     def erase() -> int:
-        with transaction.atomic():
-            told = Notice.objects.filter(incident__integration__in=ids).values("delivery_id")
-            Delivery.objects.filter(pk__in=told).update(subject="")
-            EventRhythm.objects.filter(account_id__in=accounts).delete()
-            # A sub-account also stands in its agency's comparison.
-            ListedLocation.objects.filter(resource_id__in=accounts).delete()
-            CallBudget.objects.filter(pk__in=accounts).delete()
-            hand_out_counts.keep(ids)
-            erased = ending.forget(ids)
-            record(erased)
+        told = Notice.objects.filter(incident__integration__in=ids).values("delivery_id")
+        Delivery.objects.filter(pk__in=told).update(subject="")
+        EventRhythm.objects.filter(account_id__in=accounts).delete()
+        # A sub-account also stands in its agency's comparison.
+        ListedLocation.objects.filter(resource_id__in=accounts).delete()
+        CallBudget.objects.filter(pk__in=accounts).delete()
+        hand_out_counts.keep(ids)
+        erased = ending.forget(ids)
+        record(erased)
         return erased
 
-    return Erased(despite_deadlocks(erase), events)
+    return Erased(erase(), events)
 
 
 def _delete_in_batches(rows: Any) -> int:

@@ -52,7 +52,7 @@ from dashboard.tables import (
 from dashboard.timeline import KINDS, timeline
 from dashboard.worker import read_worker
 from integrations import bulk, outage, snapshots
-from integrations.deadlocks import despite_deadlocks
+from integrations.deadlocks import atomically
 from integrations.models import GoHighLevelIntegration
 from integrations.refresh import request_refresh
 from webhooks import meter
@@ -190,13 +190,13 @@ def job_create(request: HtmxRequest) -> HttpResponse:
 def job_cancel(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
     job = jobs.get_job(request.user, pk)
 
+    @atomically
     def cancel() -> int:
-        with transaction.atomic():
-            left = bulk.cancel(job)
-            record(request, "job.cancel", target=job, left=left)
+        left = bulk.cancel(job)
+        record(request, "job.cancel", target=job, left=left)
         return left
 
-    left = despite_deadlocks(cancel)
+    left = cancel()
     messages.info(request, f"Stopped. {left} left as they were.")
     return redirect("dashboard:job-detail", pk=pk)
 

@@ -23,7 +23,7 @@ from access.models import AuditEvent, Scope
 from integrations import bulk, connectivity, handouts
 from integrations.auth import Caller, Requires
 from integrations.causes import CAUSES, WhoActs
-from integrations.deadlocks import despite_deadlocks
+from integrations.deadlocks import atomically
 from integrations.errors import ApiError, answer, json_error
 from integrations.health import OFF, State
 from integrations.models import GoHighLevelIntegration, RenewalJob, RenewalJobItem
@@ -357,12 +357,12 @@ def cancel_job(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
     """Begin nothing more of a bulk renewal; what is done stays done."""
     job = _get_job(request.auth, pk)
 
+    @atomically
     def cancel() -> None:
-        with transaction.atomic():
-            left = bulk.cancel(job)
-            record(request, "job.cancel", target=job, left=left)
+        left = bulk.cancel(job)
+        record(request, "job.cancel", target=job, left=left)
 
-    despite_deadlocks(cancel)
+    cancel()
     return _job(job)
 
 

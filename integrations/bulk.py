@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import chain, islice
 from threading import Lock
 from typing import TypeVar
@@ -27,7 +26,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from integrations import journal, outage
-from integrations.deadlocks import despite_deadlocks
+from integrations.deadlocks import atomically
 from integrations.models import (
     GoHighLevelIntegration,
     RefreshAttempt,
@@ -232,18 +231,18 @@ class _Results:
             ended, self._ended, self._count = self._ended, {}, 0
             renewed, self._renewed = self._renewed, []
             self._written_at = time.monotonic()
-        despite_deadlocks(partial(_write_results, ended, renewed))
+        _write_results(ended, renewed)
 
 
+@atomically
 def _write_results(
     ended: Mapping[tuple[str, str], list[int]], renewed: list[RefreshAttempt]
 ) -> None:
     # One that was cancelled while it was being renewed is renewed. What another run of the
     # batch wrote stays.
     unwritten = (RenewalJobItem.PENDING, RenewalJobItem.CANCELLED)
-    with transaction.atomic():
-        journal.save_renewed(renewed)
-        for (outcome, cause), pks in ended.items():
-            RenewalJobItem.objects.filter(pk__in=pks, outcome__in=unwritten).update(
-                outcome=outcome, cause=cause, ended_at=timezone.now()
-            )
+    journal.save_renewed(renewed)
+    for (outcome, cause), pks in ended.items():
+        RenewalJobItem.objects.filter(pk__in=pks, outcome__in=unwritten).update(
+            outcome=outcome, cause=cause, ended_at=timezone.now()
+        )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
+from functools import partial, wraps
+from typing import ParamSpec, TypeVar
 
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 logger = logging.getLogger(__name__)
+P = ParamSpec("P")
 T = TypeVar("T")
 
 TRIES = 5
@@ -30,6 +32,16 @@ def despite_deadlocks(write: Callable[[], T]) -> T:
                 raise
             logger.info("A deadlock ended a write; trying again.")
     return write()
+
+
+def atomically(write: Callable[P, T]) -> Callable[P, T]:
+    """Have each call of a function be one transaction, run again when a deadlock ended it."""
+
+    @wraps(write)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return despite_deadlocks(partial(transaction.atomic(write), *args, **kwargs))
+
+    return run
 
 
 def _is_deadlock(error: OperationalError) -> bool:

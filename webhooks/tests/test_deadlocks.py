@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from access.models import AuditEvent
 from access.roles import Role
-from integrations.deadlocks import TRIES, despite_deadlocks
+from integrations.deadlocks import TRIES, atomically, despite_deadlocks
+from integrations.models import Heartbeat
 from webhooks import processing
 from webhooks.handlers import HANDLERS, EventType
 from webhooks.models import EventAttempt, GoHighLevelWebhook
@@ -153,6 +154,20 @@ def test_what_ends_in_a_deadlock_each_time_is_given_up() -> None:
     with pytest.raises(OperationalError):
         despite_deadlocks(write)
     assert len(tries) == TRIES
+
+
+def test_what_is_run_again_leaves_nothing_of_its_first_try() -> None:
+    faults = [DEADLOCK]
+
+    @atomically
+    def write(name: str) -> str:
+        Heartbeat.objects.create(name=f"{name} {len(faults)}", at=timezone.now())
+        if faults:
+            raise faults.pop()
+        return name
+
+    assert write("try") == "try"
+    assert [row.name for row in Heartbeat.objects.filter(name__startswith="try")] == ["try 0"]
 
 
 def test_a_part_of_a_transaction_is_not_run_again_alone() -> None:
