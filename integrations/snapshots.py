@@ -132,7 +132,7 @@ class _HourNumber(Func):
         super().__init__(column)
         self.hours = hours
 
-    def as_sql(self, compiler: Any, connection: Any, **_context: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any, *_: Any, **__: Any) -> Any:
         column, params = compiler.compile(self.get_source_expressions()[0])
         adapt = connection.ops.adapt_datetimefield_value
         whens, values = [], []
