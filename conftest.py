@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing
 from datetime import timedelta
@@ -30,6 +31,15 @@ from sandbox.world import World
 # what tests that forgiveness may depend on it.
 GRACE_S = float(os.environ.get("TEST_GRACE_S", "30"))
 REDIRECT_URI = "http://localhost/app/callback/"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several run at a time, files of few tests begin: theirs start processes and wait for
+    them. The many short tests fill up the end, and no long one is left over there alone."""
+    if hasattr(config, "workerinput"):
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: (tests[item.path], item.path))
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from bootstrap import installs
 from bootstrap.console import must_succeed, say, succeeds
 
 DEFAULT_PORTS = {"postgres": 5432, "postgresql": 5432, "mysql": 3306}
-# Three at a time, since many wait for a process; a file's tests stay together. Without the browser
-# plug-in: no unit test can start one by accident.
-UNIT_TESTS = ("-p", "no:playwright", "-n", "3", "--dist", "loadfile")
+# Four at a time, since many wait for a process; a file's tests stay together, and the files keep
+# the order of conftest.py. Without the browser plug-in: no unit test can start one by accident.
+UNIT_TESTS = ("-p", "no:playwright", "-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 # Two at a time, each with a product of its own: much of a journey is waiting.
 BROWSER_TESTS = ("--browser", "chromium", "-n", "2", "--dist", "loadfile")
 TEST_SETTINGS = {"DJANGO_SETTINGS_MODULE": "config.settings_test"}
