@@ -4,6 +4,8 @@ import pytest
 
 from access.browsers import browser_name
 
+pytestmark = pytest.mark.one_database
+
 WINDOWS = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko)"
 MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:132.0) Gecko/20100101 Firefox/132.0"
 IPHONE = (

@@ -184,6 +184,7 @@ def run(receiver, tmp_path):
     return run
 
 
+@pytest.mark.one_database
 @pytest.mark.django_db(transaction=True)
 def test_a_database_that_is_away_is_told_once_and_so_is_its_return(run, receiver):
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -198,6 +199,7 @@ def test_a_database_that_is_away_is_told_once_and_so_is_its_return(run, receiver
     assert len(receiver.bodies) == 2
 
 
+@pytest.mark.one_database
 def test_a_database_that_is_blocked_does_not_block_the_watchdog(run, receiver):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert run(f"postgres://u@127.0.0.1:{silent.getsockname()[1]}/d", "-c", TWICE) == 1

@@ -25,7 +25,7 @@ from integrations.schedules import PULSE, ensure_schedules
 from integrations.tests.conftest import sandbox, sandbox_url  # noqa: F401
 from integrations.tests.test_worker import cluster, until  # noqa: F401
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.one_database, pytest.mark.django_db(transaction=True)]
 # What design 5.7 allows between the last sign of life and the banner.
 WITHIN = timedelta(seconds=90)
 

@@ -42,7 +42,7 @@ from sandbox.world import World
 # So many characters in a row of a secret are a part of it.
 PART = 12
 METRICS = "/metrics"
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 class Secrets:
@@ -151,6 +151,7 @@ def _paths(rows: list[GoHighLevelIntegration], who: set[Who]) -> Iterator[str]:
             yield from dict.fromkeys(path_of(address, row.pk) for row in rows)
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("debug", [False, True])
 def test_no_page_shows_one(
     secrets: Secrets, used: list[GoHighLevelIntegration], settings: Any, debug: bool
@@ -175,6 +176,7 @@ def _admin_models() -> list[Any]:
     return list(admin.site._registry)
 
 
+@pytest.mark.one_database
 def test_no_answer_to_a_form_or_a_machine_has_one_but_the_access_token_that_was_asked_for(
     secrets: Secrets, used: list[GoHighLevelIntegration]
 ) -> None:
@@ -202,6 +204,7 @@ def _tried(client: Client, method: str, path: str) -> str:
     return body
 
 
+@pytest.mark.one_database
 def test_the_metrics_have_none(secrets: Secrets, used: Any, settings: Any, client: Client) -> None:
     key = f"Bearer {settings.METRICS_TOKEN}"
     answer = client.get(METRICS, headers={"Authorization": key})
@@ -209,6 +212,7 @@ def test_the_metrics_have_none(secrets: Secrets, used: Any, settings: Any, clien
     assert secrets.found_in(METRICS, _body(answer)) == []
 
 
+@pytest.mark.one_database
 def test_a_fault_shows_none(
     secrets: Secrets, used: list[GoHighLevelIntegration], settings: Any, monkeypatch: Any
 ) -> None:
@@ -229,6 +233,7 @@ def test_a_fault_shows_none(
     assert not any(found), found
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("form", [JSON, TEXT])
 def test_the_log_of_a_fault_that_has_them_in_its_words_has_none(
     secrets: Secrets, used: list[GoHighLevelIntegration], settings: Any, monkeypatch: Any, form: str
@@ -258,6 +263,7 @@ def test_the_log_of_a_fault_that_has_them_in_its_words_has_none(
     assert secrets.found_in("log", log) == []
 
 
+@pytest.mark.django_db(transaction=True)
 def test_no_log_line_mail_task_or_session_has_one(
     secrets: Secrets,
     used: list[GoHighLevelIntegration],
@@ -300,6 +306,7 @@ def _decoded(letter: Any) -> str:
     return "".join(_as_text(part.get_payload(decode=True) or b"") for part in parts)
 
 
+@pytest.mark.one_database
 def test_no_command_prints_one(
     secrets: Secrets,
     used: list[GoHighLevelIntegration],
@@ -319,6 +326,7 @@ def test_no_command_prints_one(
     assert secrets.found_in("commands", shown) == []
 
 
+@pytest.mark.one_database
 def test_the_search_finds_any_part_of_what_is_there() -> None:
     secrets = Secrets()
     text = secrets.plant("token", "eyJhbGciOiJSUzI1NiJ9.c29tZXRoaW5n.aVeryOwnEndOfThisToken42")

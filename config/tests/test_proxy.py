@@ -6,6 +6,8 @@ from django.http import HttpResponse
 
 from config.middleware import ProxyMiddleware
 
+pytestmark = pytest.mark.one_database
+
 
 def address_seen(rf, settings, forwarded):
     settings.TRUST_PROXY = True

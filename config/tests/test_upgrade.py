@@ -176,6 +176,7 @@ def older(request: pytest.FixtureRequest, tmp_path: Path, db: None) -> StateApps
     return models_of(request.param, tmp_path)
 
 
+@pytest.mark.one_database
 def test_each_released_version_has_a_database_and_a_way_up():
     changelog = (ROOT / "CHANGELOG.md").read_text()
     assert set(VERSIONS) == set(MADE_AT)
@@ -213,10 +214,12 @@ def test_an_older_process_goes_on_storing_installs_keys_and_people(older):
     assert (person.agencies, person.time_zone) == ([], "")
 
 
+@pytest.mark.one_database
 def test_it_has_the_present_form(upgraded):
     assert upgraded.run("manage.py", "migrate", "--check").returncode == 0
 
 
+@pytest.mark.one_database
 def test_nothing_is_lost(upgraded):
     found = upgraded.ask()
     assert (found["password"], found["key"], found["readable"]) == (True, True, True)
@@ -229,6 +232,7 @@ def test_nothing_is_lost(upgraded):
     assert statuses["Harbour Dental"] == "paused"
 
 
+@pytest.mark.one_database
 def test_the_schedules_are_as_the_operator_left_them(upgraded):
     schedules = upgraded.ask()["schedules"]
     assert schedules["whatreach: daily health check"] == "0 5 * * *"
@@ -236,18 +240,21 @@ def test_the_schedules_are_as_the_operator_left_them(upgraded):
     assert "whatreach: tick" in schedules
 
 
+@pytest.mark.one_database
 def test_tasks_that_were_queued_before_are_still_known(upgraded):
     tasks = upgraded.ask()["tasks"]
     assert len(tasks) >= 4
     assert all(tasks)
 
 
+@pytest.mark.one_database
 def test_the_worker_renews_what_is_due(upgraded):
     # The paused one is asked about and stays paused.
     assert upgraded.tick() == {"renewed": 5, "failed": 1, "skipped": 0}
     assert dict(upgraded.ask()["states"])["Harbour Dental"] == "paused"
 
 
+@pytest.mark.one_database
 def test_every_connected_account_is_renewed(upgraded):
     before = upgraded.ask()["attempts"]
     answer = json.loads(upgraded.manage("refresh_ghl_tokens", "--force", "--json"))

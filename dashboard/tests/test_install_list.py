@@ -254,6 +254,7 @@ def test_nothing_found_is_not_the_same_as_nothing_there(
     assert b"No accounts match this search." in staff_client.get("/installs/?q=zzz").content
 
 
+@pytest.mark.one_database
 @pytest.mark.parametrize("url", ["/installs/", "/live/installs/?state=healthy&sort=state"])
 def test_it_makes_the_same_queries_with_ten_and_with_ten_thousand_rows(
     staff_client: Client, django_assert_num_queries: Any, url: str

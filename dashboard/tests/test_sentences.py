@@ -9,6 +9,8 @@ from dashboard.sentences import LOOKS, Action, Tone, tell
 from integrations.health import State, Status
 from integrations.models import GoHighLevelIntegration
 
+pytestmark = pytest.mark.one_database
+
 NOW = datetime(2026, 5, 3, 14, 2, tzinfo=UTC)
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from dashboard.times import absolute, clock, relative, span
 
+pytestmark = pytest.mark.one_database
+
 NOW = datetime(2026, 5, 3, 14, 2, 9, tzinfo=UTC)
 
 

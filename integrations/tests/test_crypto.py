@@ -8,6 +8,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 from integrations.crypto import DecryptError, Keyring
 
+pytestmark = pytest.mark.one_database
+
 
 def entry(key_id="k1", key=None):
     return f"{key_id}:{base64.b64encode(key or os.urandom(32)).decode()}"

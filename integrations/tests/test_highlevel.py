@@ -27,6 +27,8 @@ from integrations.highlevel import (
     WrongClass,
 )
 
+pytestmark = pytest.mark.one_database
+
 TOKENS = {"access_token": "a", "refresh_token": "r", "userType": "Location", "locationId": "l"}
 
 

@@ -59,6 +59,7 @@ def all_due():
     GoHighLevelIntegration.objects.update(renew_at=timezone.now())
 
 
+@pytest.mark.one_database
 def test_six_hours_of_503_are_one_incident_few_calls_and_nobodys_end(
     world, install_location, counter, clock, monkeypatch
 ):

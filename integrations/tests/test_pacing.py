@@ -7,6 +7,8 @@ import pytest
 from integrations.health import Status
 from integrations.pacing import next_renewal, next_try
 
+pytestmark = pytest.mark.one_database
+
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.padding import PKCS7
 
 from integrations.sso import NotUserData, _key_and_initial, read_user_data
 
+pytestmark = pytest.mark.one_database
+
 SECRET = "test-shared-secret"
 VECTOR = (
     "U2FsdGVkX18BAgMEBQYHCJWhlE3CV45ZIszP2p3V0jCCd5AE/6q+pZfz76ipoIRyWQQG5VLCBBUmI6Nxljde+euPbb2EceLU"

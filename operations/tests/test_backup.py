@@ -145,6 +145,7 @@ def test_tokens_that_were_spent_since_are_got_from_the_agency_where_there_is_one
     assert (answer["renewed"], answer["failed"]) == (2, 1)
 
 
+@pytest.mark.one_database
 def test_without_the_key_doctor_says_so(installs, sandbox, key_file, tmp_path):
     copy = back_up(Machine(database_url(), sandbox.url, key_file), tmp_path / "backups")
     key_file.write_text("t1:YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXowMTIzNDU=")
@@ -162,6 +163,7 @@ def test_a_database_that_is_not_empty_is_not_touched(installs, sandbox, key_file
     assert GoHighLevelIntegration.objects.filter(user_type=LOCATION).count() == 2
 
 
+@pytest.mark.one_database
 def test_only_the_newest_copies_are_kept_and_nobody_else_may_read_them(
     installs,
     sandbox,

@@ -27,6 +27,8 @@ from django.test import Client
 from alerts import watchdog
 from integrations import heartbeat
 
+pytestmark = pytest.mark.one_database
+
 ROOT = Path(settings.BASE_DIR)
 DEPLOY = ROOT / "deploy"
 

@@ -15,6 +15,8 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from config.logs import JSON, TEXT, logging_config
 
+pytestmark = pytest.mark.one_database
+
 JWT = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJYIn0.c2lnbmF0dXJl"
 
 

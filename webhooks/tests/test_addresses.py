@@ -23,6 +23,8 @@ from webhooks.addresses import BadUrl, check_url, is_public
 from webhooks.sending import Message, send
 from webhooks.tests.receiver import receiver
 
+pytestmark = pytest.mark.one_database
+
 FORBIDDEN = [
     "127.0.0.1",
     "127.8.8.8",

@@ -26,7 +26,7 @@ from sandbox.world import World
 from webhooks import bell, processing
 from webhooks.tests.conftest import WEBHOOK, as_request
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.one_database, pytest.mark.django_db]
 BEGIN = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
 LOCATIONS = 2
 which = st.integers(0, LOCATIONS - 1)
