@@ -170,6 +170,12 @@ def upgraded(
         sandbox.stdout.close()
 
 
+@pytest.fixture(scope="module")
+def found(upgraded: Upgraded) -> dict[str, Any]:
+    """What is in it right after `migrate`."""
+    return upgraded.ask()
+
+
 @pytest.fixture(params=VERSIONS)
 def older(request: pytest.FixtureRequest, tmp_path: Path, db: None) -> StateApps:
     """The models of a process that still runs on the present tables."""
@@ -220,8 +226,7 @@ def test_it_has_the_present_form(upgraded):
 
 
 @pytest.mark.one_database
-def test_nothing_is_lost(upgraded):
-    found = upgraded.ask()
+def test_nothing_is_lost(found):
     assert (found["password"], found["key"], found["readable"]) == (True, True, True)
     assert found["events"] == 9
     assert found["attempts"] >= 10
@@ -233,18 +238,17 @@ def test_nothing_is_lost(upgraded):
 
 
 @pytest.mark.one_database
-def test_the_schedules_are_as_the_operator_left_them(upgraded):
-    schedules = upgraded.ask()["schedules"]
+def test_the_schedules_are_as_the_operator_left_them(found):
+    schedules = found["schedules"]
     assert schedules["whatreach: daily health check"] == "0 5 * * *"
     assert "whatreach: bulk renewal on Sundays" not in schedules
     assert "whatreach: tick" in schedules
 
 
 @pytest.mark.one_database
-def test_tasks_that_were_queued_before_are_still_known(upgraded):
-    tasks = upgraded.ask()["tasks"]
-    assert len(tasks) >= 4
-    assert all(tasks)
+def test_tasks_that_were_queued_before_are_still_known(found):
+    assert len(found["tasks"]) >= 4
+    assert all(found["tasks"])
 
 
 @pytest.mark.one_database
