@@ -228,9 +228,18 @@ def test_the_scripts_are_good_shell_and_may_be_run(script):
     assert os.access(DEPLOY / script, os.X_OK)
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", "compose.yaml"])
-def test_what_is_not_built_here_says_so(name):
-    assert "Not built here" in (DEPLOY / name).read_text().splitlines()[0]
+@pytest.mark.parametrize(
+    ("name", "says"), [("Dockerfile", "Not built here"), ("compose.yaml", "Not started here")]
+)
+def test_what_is_not_built_or_started_here_says_so(name, says):
+    assert says in (DEPLOY / name).read_text().splitlines()[0]
+
+
+@pytest.mark.skipif(not shutil.which("docker-compose"), reason="docker-compose is missing")
+def test_docker_compose_accepts_its_file(tmp_path):
+    shutil.copytree(DEPLOY, tmp_path / "deploy")
+    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=abc123\n")
+    run("docker-compose", "-f", "deploy/compose.yaml", "--env-file", ".env", "config", cwd=tmp_path)
 
 
 def test_what_the_containers_start_and_read_is_there():
