@@ -15,7 +15,8 @@ FULL = "the database is full"
 _POSTGRESQL = "53100"  # disk_full
 _MYSQL = (1021, 1114)  # the disk, the table is full
 _MYSQL_QUOTES = "No space left on device"  # the system's words, under several codes
-_SQLITE = "SQLITE_FULL"
+# The second: no room for the file that its processes share, when none has it open yet.
+_SQLITE = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 
 
 def in_words(error: Exception) -> str:
@@ -28,7 +29,7 @@ def is_full(error: Exception) -> bool:
     cause = error.__cause__
     if getattr(cause, "sqlstate", "") == _POSTGRESQL:
         return True
-    if getattr(cause, "sqlite_errorname", "") == _SQLITE:
+    if getattr(cause, "sqlite_errorname", "") in _SQLITE:
         return True
     return error.args[:1] in [(code,) for code in _MYSQL] or _MYSQL_QUOTES in str(error)
 

@@ -98,7 +98,7 @@ def _find_out(check: Callable[[], Finding]) -> Finding:
         return check()
     except DatabaseFault as error:
         return _warn(
-            f"Could not be found out: the database does not answer ({type(error).__name__}).",
+            f"Could not be found out: {database_faults.in_words(error)} ({type(error).__name__}).",
             "Mend the database first.",
         )
 
@@ -227,6 +227,8 @@ def _database() -> Finding:
     try:
         version, size = server_version(), database_bytes()
     except DatabaseFault as error:
+        if database_faults.is_full(error):
+            return _full()
         return _red(
             f"The database does not answer ({type(error).__name__}).",
             "Start it, and compare DATABASE_URL with its address, name and password.",
@@ -277,16 +279,20 @@ def database_bytes() -> int:
         return int(cursor.fetchone()[0])
 
 
+def _full() -> Finding:
+    return _red(
+        "The database is full: it takes nothing more, no renewed token either.",
+        "Make room on its disk. What waited goes on by itself.",
+    )
+
+
 def _disk() -> Finding:
     try:
         database_faults.try_to_write()
     except DatabaseFault as error:
         if not database_faults.is_full(error):
             raise
-        return _red(
-            "The database is full: it takes nothing more, no renewed token either.",
-            "Make room on its disk. What waited goes on by itself.",
-        )
+        return _full()
     if connection.vendor != "sqlite":
         return _ok("The database keeps its own disk; watch it there.")
     usage = shutil.disk_usage(_sqlite_folder())

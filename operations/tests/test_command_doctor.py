@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from integrations import heartbeat
@@ -142,6 +142,15 @@ def test_a_full_database_is_found_on_whatever_disk_it_is(in_order, full_database
         found = finding("disk")
     assert (found.verdict, found.fix.split(".")[0]) == (RED, "Make room on its disk")
     assert found.sentence.startswith("The database is full")
+
+
+def test_a_full_database_that_cannot_even_be_opened_is_no_other_fault(in_order):
+    def no_room(*_: object) -> None:
+        raise OperationalError(1030, "Got error 28 'No space left on device' from storage engine")
+
+    with connection.execute_wrapper(no_room):
+        assert finding("database").sentence.startswith("The database is full")
+        assert "the database is full" in finding("clock").sentence
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="poolers are of PostgreSQL")
