@@ -25,6 +25,9 @@ from integrations import bulk, ending
 from integrations.deadlocks import atomically
 from integrations.health import WORST_FIRST, State
 
+# Of the accounts that an action is for, before it is done.
+MOST_NAMED = 10
+
 
 @dataclass(frozen=True)
 class BulkAction:
@@ -86,10 +89,15 @@ def _preview(
     if action is None or total == skipped:
         messages.warning(request, "There is nothing to do for these accounts.")
         return redirect("dashboard:install-list")
+    # The annotation is made in a function of its own, where the types do not follow it.
+    stated: Any = selection.rows.with_state(now)
+    affected = stated.exclude(state_now__in=action.skips)
     context = {
         "action": action,
+        "named": list(affected.order_by("name", "pk")[:MOST_NAMED]),
         "fields": selection.fields,
         "affected": total - skipped,
+        "more": max(total - skipped - MOST_NAMED, 0),
         "skipped": skipped,
         "summary": summarise(counts),
         "states": [(LOOKS[state], counts[state]) for state in WORST_FIRST if counts.get(state)],

@@ -60,6 +60,10 @@ def test_ticked_rows_hold_the_polling_and_are_refreshed_together(
     expect(page.locator("[data-bulk-button]").first).to_be_hidden()
     page.get_by_label("Select all on this page").check()
     button = page.get_by_role("button", name="Refresh selected (4)")
+    page.set_viewport_size({"width": 1280, "height": 360})
+    page.evaluate("scrollTo(0, 400)")
+    expect(healthy.last).to_be_in_viewport()
+    expect(button).to_be_in_viewport()
     button.click()
     expect(page.locator("#toasts")).to_contain_text("Refreshing 4 accounts…")
     expect(page.locator("[data-tick]:checked")).to_have_count(0)
@@ -131,6 +135,22 @@ def test_the_theme_is_remembered(product: Product, page: Page) -> None:
         page.locator("[data-theme-switch]").click()
         expect(root).to_have_attribute("data-bs-theme", theme)
     page.reload()
+    expect(root).to_have_attribute("data-bs-theme", "dark")
+
+
+def test_a_dark_page_is_printed_dark_on_white_and_without_its_buttons(
+    product: Product, page: Page
+) -> None:
+    sign_in(product, page)
+    page.emulate_media(color_scheme="dark")
+    page.goto("/installs/")
+    root, buttons = page.locator("html"), page.locator(".topbar, main .btn")
+    expect(root).to_have_attribute("data-bs-theme", "dark")
+    page.emulate_media(media="print")
+    expect(root).to_have_attribute("data-bs-theme", "light")
+    expect(buttons.filter(visible=True)).to_have_count(0)
+    expect(page.get_by_role("heading", name="Accounts", exact=True)).to_be_visible()
+    page.emulate_media(media="screen")
     expect(root).to_have_attribute("data-bs-theme", "dark")
 
 

@@ -39,8 +39,13 @@ def test_a_refused_account_is_seen_and_mended_by_the_link(
     expect(page.get_by_role("heading", level=1)).to_contain_text("1 account needs you")
     item = page.locator(".attention-item", has_text="Lamp Dental")
     expect(item).to_contain_text("Who acts")
-    link = item.get_by_role("button", name="Copy reconnect link").get_attribute("data-copy")
+    button = item.get_by_role("button")
+    expect(button).to_have_text("Copy reconnect link")
+    link, place = button.get_attribute("data-copy"), button.bounding_box()
     assert link
+    button.click()
+    expect(button).to_have_text("Copied")
+    assert button.bounding_box() == place
 
     page.goto(link)
     consent_to_one_sub_account(page, "Lighthouse Group", "Lamp Dental")

@@ -56,6 +56,17 @@ def when(
 
 
 @register.simple_tag
+def ago(
+    moment: datetime | None, now: datetime, empty: str = "never", *, focusable: bool = True
+) -> SafeString:
+    """As `when`, of what has happened: a clock that is a little ahead, or a row that was written
+    while the page was made, does not put it into the future."""
+    if moment is None:
+        return when(None, now, empty)
+    return _time(moment, times.relative(min(moment, now), now), focusable=focusable)
+
+
+@register.simple_tag
 def lasts(until: datetime, now: datetime) -> SafeString:
     """Draw how long it is until a time: "364 days"."""
     return _time(until, times.span(until - now), focusable=True)

@@ -32,6 +32,18 @@ def test_all_that_match_are_previewed_and_become_a_job(
     assert AuditEvent.objects.get().details == {"total": 3}
 
 
+def test_the_preview_names_the_first_that_it_is_for(
+    staff_client: Client, make_install: Any
+) -> None:
+    for n in range(12):
+        make_install(name=f"Shop {n:02}")
+    make_install(name="A gone one", status=Status.UNINSTALLED)
+    html = text_of(staff_client.get("/installs/bulk/", {"action": "deactivate", "all": "1"}))
+    assert "Switch off 12 accounts?" in html
+    assert "<strong>Shop 00, Shop 01," in html and "Shop 09</strong> and 2 more" in html
+    assert "A gone one" not in html
+
+
 def test_those_that_are_off_are_skipped(staff_client: Client, make_install: Any) -> None:
     on, off = make_install(), make_install(status=Status.UNINSTALLED)
     query = {"action": "refresh", "ids": [str(on.pk), str(off.pk)]}

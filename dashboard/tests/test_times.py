@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from dashboard.templatetags.product import ago, when
 from dashboard.times import absolute, clock, relative, span
 
 pytestmark = pytest.mark.one_database
@@ -28,6 +29,14 @@ NOW = datetime(2026, 5, 3, 14, 2, 9, tzinfo=UTC)
 )
 def test_it_says_a_time_as_people_do(delta: timedelta, said: str) -> None:
     assert relative(NOW + delta, NOW) == said
+
+
+def test_what_has_happened_is_never_said_to_come() -> None:
+    written_meanwhile = NOW + timedelta(seconds=3)
+    assert ">just now<" in ago(written_meanwhile, NOW)
+    assert ">in a moment<" in when(written_meanwhile, NOW)
+    assert "14:02:12" in ago(written_meanwhile, NOW)
+    assert ">not yet<" in ago(None, NOW, "not yet")
 
 
 def test_a_span_below_a_minute_goes_in_steps_of_ten_seconds() -> None:

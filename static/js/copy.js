@@ -29,8 +29,11 @@
     );
     if (!label || button.dataset.said) return;
     button.dataset.said = label.textContent;
+    // What stands beside the button does not move for a shorter word.
+    button.style.minWidth = `${button.getBoundingClientRect().width}px`;
     label.textContent = "Copied";
     setTimeout(() => {
+      button.style.minWidth = "";
       label.textContent = button.dataset.said;
       delete button.dataset.said;
     }, SAID_MS);

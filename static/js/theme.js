@@ -2,6 +2,7 @@
 (() => {
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const paper = matchMedia("print");
   const choices = ["system", "light", "dark"];
 
   const stored = () => {
@@ -14,7 +15,8 @@
 
   const apply = (choice) => {
     root.dataset.theme = choice;
-    root.dataset.bsTheme = choice === "system" ? (dark.matches ? "dark" : "light") : choice;
+    const shown = choice === "system" ? (dark.matches ? "dark" : "light") : choice;
+    root.dataset.bsTheme = paper.matches ? "light" : shown;
     for (const button of document.querySelectorAll("[data-theme-switch]")) {
       button.title = `Theme: ${choice}`;
       button.setAttribute("aria-label", button.title);
@@ -24,6 +26,7 @@
   root.classList.add("js");
   apply(stored());
   dark.addEventListener("change", () => apply(stored()));
+  paper.addEventListener("change", () => apply(stored()));
   addEventListener("storage", () => apply(stored()));
   document.addEventListener("DOMContentLoaded", () => apply(stored()));
   document.addEventListener("click", (event) => {
