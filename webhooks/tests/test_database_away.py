@@ -279,8 +279,15 @@ def test_the_kernel_ends_a_silent_connection_and_is_patient_with_everybody_else(
     assert silence_ms() == database_host.USUAL_MS > 10 * views.MOST_WAIT_MS
 
 
+def test_a_database_whose_disk_is_full_puts_highlevel_off_in_time(post, full_database):
+    body = as_body("w-1")
+    with full_database():
+        assert_put_off(post, body)
+    assert_delivered_later(post, body)
+
+
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="only SQLite can be told to be full")
-def test_a_full_database_puts_highlevel_off_in_time(post):
+def test_a_database_file_with_no_room_for_an_event_puts_highlevel_off_in_time(post):
     body = as_body("w-1", note="x" * 500_000)
     connection.ensure_connection()
     database = connection.connection
