@@ -6,7 +6,7 @@ import re
 import urllib.error
 import urllib.request
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from e2e.people import (
     PASSWORD,
@@ -223,6 +223,46 @@ def test_the_keyboard_is_enough(product: Product, page: Page, problems: list[str
     assert problems == []
 
 
+def test_many_are_switched_off_and_on_again_by_keyboard_alone(
+    product: Product, page: Page, problems: list[str]
+) -> None:
+    names = ["Gamma Dental", "Delta Dental"]
+    agency = product.control("agencies", name="Tab Agency", locations=names)
+    sign_in(product, page)
+    install(product, page, agency["id"])
+    open_account(page, "Gamma Dental", "Healthy")
+    open_account(page, "Delta Dental", "Healthy")
+
+    page.goto("/")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    _tab_back_to(page, page.locator("summary.nav-more"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Bulk renewals")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("link", name="Bulk renewals")).to_be_hidden()
+    expect(page.locator("summary.nav-more")).to_be_focused()
+
+    page.goto(f"/installs/?agency={agency['id']}&q=Dental")
+    for key in "jxjx":
+        page.keyboard.press(key)
+    expect(page.locator("[data-tick]:checked")).to_have_count(2)
+    _tab_back_to(page, page.get_by_role("button", name="Switch off…"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Switch off 2 accounts?")
+    expect(page.locator("main")).to_contain_text("Delta Dental, Gamma Dental")
+    _tab_to(page, page.get_by_role("button", name="Switch off 2"))
+    page.keyboard.press("Enter")
+    off = page.locator("tr.install-row .state", has_text="Switched off")
+    expect(off).to_have_count(2)
+    _tab_back_to(page, page.get_by_role("button", name="Undo"))
+    page.keyboard.press("Enter")
+    expect(page.locator("#toasts")).to_contain_text("2 switched on again.")
+    expect(off).to_have_count(0)
+    assert problems == []
+
+
 def test_a_newcomer_finds_what_is_in_order_and_what_is_not(product: Product, page: Page) -> None:
     sign_in(product, page)
     page.goto("/setup/")
@@ -237,6 +277,19 @@ def test_a_newcomer_finds_what_is_in_order_and_what_is_not(product: Product, pag
     expect(page.locator(".check-line", has_text="(look at it)").first).to_contain_text(
         "Check again"
     )
+
+
+def _tab_to(page: Page, wanted: Locator, key: str = "Tab") -> None:
+    """Press the key until it comes there, as somebody does who has no mouse."""
+    for _ in range(80):
+        page.keyboard.press(key)
+        if wanted.evaluate("(element) => element === document.activeElement"):
+            return
+    raise AssertionError(f"{wanted} is not reached by {key}")
+
+
+def _tab_back_to(page: Page, wanted: Locator) -> None:
+    _tab_to(page, wanted, "Shift+Tab")
 
 
 def _status(product: Product, key: str) -> int:
