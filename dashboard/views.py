@@ -238,7 +238,7 @@ def _list_context(request: HtmxRequest) -> dict[str, Any]:
     now = timezone.now()
     rows = installs_of(request)
     found = InstallFilter(request.GET, rows)
-    summary = summarise(snapshots.current(request.user, now).counts)
+    summary = summarise(snapshots.counts(request.user, now))
     table = install_table(
         found.qs, request.GET, of=summary.total, known=found.count_known_from(summary)
     )

@@ -76,6 +76,7 @@ def test_of_many_the_unwell_are_of_this_moment(
     for person in (staff, limited):
         seen = snapshots.current(person, NOON + timedelta(hours=6))
         assert seen.counts == {"expired": 1, "needs_reconnect": 1, "healthy": 0, "uninstalled": 1}
+        assert snapshots.counts(person, NOON + timedelta(hours=6)) == seen.counts
     counts = snapshots.counts_of_agency("agency-1", NOON + timedelta(hours=6))
     assert counts["expired"] == 1
 
