@@ -143,6 +143,7 @@ class Outcome(models.TextChoices):
     UNSIGNED = "unsigned", "No signature"
     BAD_SIGNATURE = "bad_signature", "Wrong signature"
     TOO_LARGE = "too_large", "Too large"
+    TOO_SLOW = "too_slow", "Too slow"
     UNREADABLE = "unreadable", "Not readable"
     OTHER_APP = "other_app", "Of another app"
     NOT_STORED = "not_stored", "Could not be stored"

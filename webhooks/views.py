@@ -95,7 +95,7 @@ def _not_read(error: ApiError) -> tuple[JsonResponse, Outcome, str]:
         case 413:
             return json_error("event_too_large", 413), Outcome.TOO_LARGE, ""
         case 408:
-            return json_error("event_too_slow", 408), Outcome.UNREADABLE, ""
+            return json_error("event_too_slow", 408), Outcome.TOO_SLOW, ""
         case _:
             return json_error("event_unreadable", 400), Outcome.UNREADABLE, ""
 

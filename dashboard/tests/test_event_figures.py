@@ -47,6 +47,7 @@ def test_it_warns_where_highlevel_would_pause(staff_client, accepted, put_off, i
     text = staff_client.get(PAGE).content.decode()
     assert ("may pause our events" in text) == is_in_danger
     assert "pauses below 90 %" in text
+    assert '<path class="meter-line" d="M900 0V24"/>' in text  # drawn at 900 of 1,000
 
 
 def test_refused_deliveries_are_shown_with_reason_time_and_address(staff_client):

@@ -132,7 +132,7 @@ def test_bodies_that_stay_away_are_given_up_and_others_get_in(start, sign):
         for connection in slow:
             status, answer = answer_on(connection)
             assert (status, answer["error"]) == (408, "event_too_slow")
-    _wait_until_counted(SLOW_ONES, status=408, outcome=Outcome.UNREADABLE)
+    _wait_until_counted(SLOW_ONES, status=408, outcome=Outcome.TOO_SLOW)
 
 
 def _wait_until_counted(number: int, **what: Any) -> None:
