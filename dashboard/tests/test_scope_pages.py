@@ -36,6 +36,7 @@ def test_it_lists_who_is_behind_with_what_is_missing_and_a_link(staff_client, ma
     assert "Fine Dental" not in html
     assert "<code>contacts.readonly</code>" in html
     assert "http://localhost/app/install/" in html
+    assert "HighLevel asks on its page which account it is for" in html
 
 
 def test_a_sub_account_of_an_agency_that_allows_all_only_needs_a_new_token(
