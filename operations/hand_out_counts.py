@@ -41,12 +41,13 @@ def read(now: datetime | None = None) -> Total:
     if moment_of(stored[_MARK]) < _hour(now - SETTLED_AFTER):
         _add_up(stored[_MARK], _hour(now - SETTLED_AFTER))
         stored = _stored()
-    # Mark and counts came in one statement: what is added up meanwhile is not in them yet.
-    since = _sum(HandOut.objects.filter(hour__gte=moment_of(stored[_MARK])))
-    return Total(
-        stored.get(_TOKENS, 0) + since.tokens,
-        stored.get(_CALLS, 0) + since.calls,
-    )
+    while True:
+        since = _sum(HandOut.objects.filter(hour__gte=moment_of(stored[_MARK])))
+        before, stored = stored, _stored()
+        # `keep` moves numbers from the rows into the counts: both are of one moment if the counts
+        # did not change, and else the same number would be in neither of them.
+        if stored == before:
+            return Total(stored.get(_TOKENS, 0) + since.tokens, stored.get(_CALLS, 0) + since.calls)
 
 
 def keep(installs: Sequence[uuid.UUID]) -> None:
