@@ -23,7 +23,7 @@ from webhooks.tests.test_receiver import APP_ID, EVENT_TYPES
 
 pytestmark = [pytest.mark.one_database, pytest.mark.django_db(transaction=True)]
 
-EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "10"))
 
 
 def rather(**schema: Any) -> dict[str, Any]:
