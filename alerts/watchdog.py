@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 # A database that is blocked answers nothing, not even no.
 PATIENCE_S = 30
+# What a database needs at most that answers at all.
+ANSWER_S = 5
 REMIND_EVERY = timedelta(hours=24)
 _STATE_BYTES = 400
 
@@ -50,7 +52,7 @@ class Report:
 
 
 class TooLong(Exception):
-    """The database took longer than PATIENCE_S."""
+    """The database took longer than it may."""
 
 
 def run(now: datetime) -> Report:
@@ -58,17 +60,34 @@ def run(now: datetime) -> Report:
     try:
         with _at_most(PATIENCE_S):
             report = _look(now)
-        report.told += _tell_of_database("", now)
     except (DatabaseFault, TooLong) as error:
-        fault = database_faults.in_words(error)
-        logger.error("%s: %s", fault.capitalize(), type(error).__name__)
-        report = Report(database=False, standing_still=[fault.capitalize()])
-        report.told += _tell_of_database(fault, now)
-    if report.database:
-        report.told += delivery.deliver_due(now)["sent"]
+        report = _without_a_look(error, now)
+    else:
+        report.told += _tell_of_database("", now) + delivery.deliver_due(now)["sent"]
     if not report.is_fine:
         ping.ping(well=False)
     return report
+
+
+def _without_a_look(error: Exception, now: datetime) -> Report:
+    """Tell of the database if it is to blame. Else the next look may work: new code, for example,
+    looks before `migrate` has run."""
+    fault = _what_ails_the_database(error)
+    if not fault:
+        why = f"The look did not work ({type(error).__name__}): is a migrate due?"
+        logger.error(why)
+        return Report(standing_still=[why])
+    logger.error("%s: %s", fault.capitalize(), type(error).__name__)
+    told = _tell_of_database(fault, now)
+    return Report(database=False, standing_still=[fault.capitalize()], told=told)
+
+
+def _what_ails_the_database(error: Exception) -> str:
+    try:
+        with _at_most(ANSWER_S):
+            return database_faults.find_out(error)
+    except TooLong:
+        return AWAY
 
 
 def _look(now: datetime) -> Report:

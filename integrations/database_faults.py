@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from django.db import Error as DatabaseFault
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -22,6 +23,26 @@ _SQLITE = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
 def in_words(error: Exception) -> str:
     """Return FULL or AWAY."""
     return FULL if is_full(error) else AWAY
+
+
+def find_out(error: Exception) -> str:
+    """Return FULL or AWAY, or nothing when the database answers: then the fault is another one, as
+    a column that only the next `migrate` makes."""
+    if is_full(error):
+        return FULL
+    return "" if answers() else AWAY
+
+
+def answers() -> bool:
+    """Whether the database begins a transaction, on a new connection: the old one may be lost."""
+    if not connection.in_atomic_block:
+        connection.close()
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseFault:
+        return False
+    return True
 
 
 def is_full(error: Exception) -> bool:

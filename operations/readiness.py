@@ -97,9 +97,12 @@ def _find_out(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except DatabaseFault as error:
+        name = type(error).__name__
+        if fault := database_faults.find_out(error):
+            return _warn(f"Could not be found out: {fault} ({name}).", "Mend the database first.")
         return _warn(
-            f"Could not be found out: {database_faults.in_words(error)} ({type(error).__name__}).",
-            "Mend the database first.",
+            f"Could not be found out ({name}).",
+            "Mend what is red. If this stays, support_bundle packs what a helper needs.",
         )
 
 

@@ -15,11 +15,13 @@ import pytest
 import time_machine
 from django.core import mail
 from django.core.management import call_command
+from django.db import IntegrityError, OperationalError, connection
 from django.utils import timezone
 
 from alerts.kinds import Kind
 from alerts.models import Incident
 from alerts.tests.test_incidents import refuse
+from alerts.watchdog import TooLong
 from integrations import heartbeat
 from integrations.tests.test_race import database_url
 
@@ -141,6 +143,29 @@ def test_what_was_told_needs_no_more_room_on_the_disk(alive, state_file, full_da
     assert json.loads(state_file.read_text())["fault"] == "the database is full"
 
 
+# --- A look that does not work, on a database that answers ---
+
+
+@pytest.mark.parametrize(
+    "fault", [OperationalError(1213, "Deadlock found"), IntegrityError(), TooLong()]
+)
+def test_a_look_that_does_not_work_is_no_fault_of_the_database(alive, receiver, settings, fault):
+    settings.WATCHDOG_URLS = [receiver.url]
+
+    def fail(execute, sql, *arguments):
+        if "alerts_incident" in sql:
+            raise fault
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(fail):
+        status, printed = watchdog("--json")
+    why = f"The look did not work ({type(fault).__name__}): is a migrate due?"
+    assert (status, json.loads(printed)["standing_still"]) == (1, [why])
+    assert json.loads(printed)["database"]
+    assert watchdog() == (0, "All runs.\n")
+    assert receiver.bodies == []
+
+
 # --- Without the database: a process of its own ---
 
 # Two runs of an impatient one, for the start of one process.
@@ -182,6 +207,14 @@ def run(receiver, tmp_path):
         return done.returncode
 
     return run
+
+
+@pytest.mark.one_database
+def test_new_code_before_its_migrate_tells_nobody_that_the_database_is_away(
+    run, receiver, tmp_path
+):
+    assert run(f"sqlite:///{tmp_path}/empty.sqlite3") == 1
+    assert receiver.bodies == []
 
 
 @pytest.mark.one_database

@@ -153,6 +153,20 @@ def test_a_full_database_that_cannot_even_be_opened_is_no_other_fault(in_order):
         assert "the database is full" in finding("clock").sentence
 
 
+def test_a_database_before_its_migrate_is_not_said_to_be_away(in_order):
+    def no_column(execute: Any, sql: str, *arguments: Any) -> Any:
+        if "integrations_install" in sql:
+            raise OperationalError("no such column")
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(no_column):
+        found = finding("tokens")
+    assert (found.verdict, found.sentence) == (
+        WARN,
+        "Could not be found out (OperationalError).",
+    )
+
+
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="poolers are of PostgreSQL")
 def test_what_has_to_be_set_behind_a_pooler_is_found(in_order, monkeypatch):
     def as_pooler(execute, sql, params, many, context):
