@@ -16,8 +16,8 @@ DEFAULT_PORTS = {"postgres": 5432, "postgresql": 5432, "mysql": 3306}
 # Four at a time, since many wait for a process; a file's tests stay together, and the files keep
 # the order of conftest.py. Without the browser plug-in: no unit test can start one by accident.
 UNIT_TESTS = ("-p", "no:playwright", "-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
-# Two at a time, each with a product of its own: much of a journey is waiting.
-BROWSER_TESTS = ("--browser", "chromium", "-n", "2", "--dist", "loadfile")
+# Three at a time, each with a product of its own: much of a journey is waiting.
+BROWSER_TESTS = ("--browser", "chromium", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 TEST_SETTINGS = {"DJANGO_SETTINGS_MODULE": "config.settings_test"}
 # What `check --deploy` judges: a production machine behind a TLS proxy. The keys open nothing.
 PRODUCTION = {
