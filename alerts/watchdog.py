@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -34,7 +35,7 @@ PATIENCE_S = 30
 # What a database needs at most that answers at all.
 ANSWER_S = 5
 REMIND_EVERY = timedelta(hours=24)
-_STATE_BYTES = 400
+_STATE_BYTES = 2000
 
 
 @dataclass
@@ -124,36 +125,59 @@ _WORDS = {
 
 def _tell_of_database(fault: str, now: datetime) -> int:
     """Tell once what the database suffers from, each day that it still does, and when it is over;
-    return how many were told. `fault`: AWAY, FULL, or empty."""
+    whom that did not reach, at the next look again, for a day. Return how many were told. `fault`:
+    AWAY, FULL, or empty."""
     file = Path(settings.WATCHDOG_STATE_FILE)
     state = _read(file)
-    known = state.get("fault", AWAY) if state else ""
-    since = datetime.fromisoformat(state["since"]) if known else now
-    if not fault:
-        if not known:
-            if not file.exists():
-                _write(file, {})
-            return 0
-        _write(file, {})
-        words = _WORDS[known]
-        return _tell(known, words.recovered, words.over.format(messages.span(now - since)))
-    if fault != known:
-        since = now
-    elif now - datetime.fromisoformat(state["told_at"]) < REMIND_EVERY:
+    known = "" if "over_at" in state else state.get("fault", "")
+    told_at = state.get("over_at") or state.get("told_at")
+    is_old = told_at is not None and now - datetime.fromisoformat(told_at) >= REMIND_EVERY
+    if fault and (fault != known or is_old):
+        since = state["since"] if fault == known else now.isoformat()
+        state = {"fault": fault, "since": since, "told_at": now.isoformat()}
+    elif known and not fault:
+        state = {"fault": known, "since": state["since"], "over_at": now.isoformat()}
+    elif not state.get("left") or is_old:
+        if not file.exists() or (state and not fault):
+            _write(file, {})
         return 0
-    _write(file, {"fault": fault, "since": since.isoformat(), "told_at": now.isoformat()})
-    return _tell(fault, fault.capitalize(), _WORDS[fault].text.format(messages.clock(since)))
+    return _tell(file, state)
 
 
-def _tell(fault: str, title: str, text: str) -> int:
-    message = messages.standstill_message(title, text)
-    outcomes = [sending.send_by_apprise(url, message) for url in settings.WATCHDOG_URLS]
-    if fault == FULL:
-        outcomes += [sending.send(channel, message) for channel in _channels()]
-    for outcome in outcomes:
+def _tell(file: Path, state: dict[str, Any]) -> int:
+    """Tell those who are left, or all, and note who is left then."""
+    tell = _recipients(state["fault"])
+    asked = [name for name in state.get("left", tell) if name in tell]
+    _write(file, state | {"left": asked})  # for the case that this process is killed
+    message = _message(state)
+    outcomes = {name: tell[name](message) for name in asked}
+    for outcome in outcomes.values():
         if outcome.error:
             logger.error("Somebody was not told: %s", outcome.error)
-    return sum(not outcome.error for outcome in outcomes)
+    left = [name for name in asked if outcomes[name].error]
+    _write(file, {} if "over_at" in state and not left else state | {"left": left})
+    return len(asked) - len(left)
+
+
+def _message(state: dict[str, Any]) -> messages.Message:
+    fault, since = state["fault"], datetime.fromisoformat(state["since"])
+    words = _WORDS[fault]
+    if "over_at" not in state:
+        text = words.text.format(messages.clock(since))
+        return messages.standstill_message(fault.capitalize(), text)
+    lasted = messages.span(datetime.fromisoformat(state["over_at"]) - since)
+    return messages.standstill_message(words.recovered, words.over.format(lasted))
+
+
+def _recipients(fault: str) -> dict[str, Callable[[messages.Message], sending.Outcome]]:
+    """Return what tells each of them, by a name that the file may hold: an address is secret."""
+    tell = {
+        f"url {number}": partial(sending.send_by_apprise, url)
+        for number, url in enumerate(settings.WATCHDOG_URLS)
+    }
+    if fault == FULL:
+        tell |= {str(channel.pk): partial(sending.send, channel) for channel in _channels()}
+    return tell
 
 
 def _channels() -> list[Channel]:
@@ -172,7 +196,7 @@ def _read(file: Path) -> dict[str, Any]:
     return state
 
 
-def _write(file: Path, state: dict[str, str]) -> None:
+def _write(file: Path, state: dict[str, Any]) -> None:
     """Over what is there, in the same length: a full disk takes that, and nothing new."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from django.utils import timezone
 from alerts.kinds import Kind
 from alerts.models import Incident
 from alerts.tests.test_incidents import refuse
-from alerts.watchdog import TooLong
+from alerts.watchdog import REMIND_EVERY, TooLong
 from integrations import heartbeat
 from integrations.tests.test_race import database_url
 
@@ -132,6 +132,38 @@ def test_a_full_database_is_told_by_its_name_to_everybody_who_wants_to_know(
     assert mail.outbox[1].subject == "[WhatReach] The database has room again"
     assert "It was full for" in mail.outbox[1].body
     assert len(receiver.bodies) == len(mail.outbox) == 2
+
+
+def test_whom_a_message_did_not_reach_is_told_at_the_next_look(
+    alive, make_channel, receiver, settings, full_database
+):
+    make_channel()
+    settings.WATCHDOG_URLS = [receiver.url]
+    receiver.status = 500
+    with full_database():
+        watchdog()
+        receiver.status = 200
+        for _ in range(2):
+            watchdog()
+    receiver.status = 500
+    watchdog()
+    receiver.status = 200
+    for _ in range(2):
+        watchdog()
+    full, room = "[WhatReach] The database is full", "[WhatReach] The database has room again"
+    assert [body["title"] for body in receiver.bodies] == [full, full, room, room]
+    assert [message.subject for message in mail.outbox] == [full, room]
+
+
+def test_whom_no_message_reaches_is_given_up_after_a_day(alive, receiver, settings, full_database):
+    settings.WATCHDOG_URLS = [receiver.url]
+    with full_database():
+        watchdog()
+    receiver.status = 500
+    watchdog()
+    with time_machine.travel(timezone.now() + REMIND_EVERY):
+        watchdog()
+    assert len(receiver.bodies) == 2
 
 
 def test_what_was_told_needs_no_more_room_on_the_disk(alive, state_file, full_database):
