@@ -171,7 +171,7 @@ def _message(state: dict[str, Any]) -> messages.Message:
 
 def _recipients(fault: str) -> dict[str, Callable[[messages.Message], sending.Outcome]]:
     """Return what tells each of them, by a name that the file may hold: an address is secret."""
-    tell = {
+    tell: dict[str, Callable[[messages.Message], sending.Outcome]] = {
         f"url {number}": partial(sending.send_by_apprise, url)
         for number, url in enumerate(settings.WATCHDOG_URLS)
     }

@@ -14,6 +14,7 @@ AWAY = "the database does not answer"
 FULL = "the database is full"
 
 _POSTGRESQL = "53100"  # disk_full
+_NOT_ALLOWED = "42501"  # insufficient_privilege
 _MYSQL = (1021, 1114)  # the disk, the table is full
 _MYSQL_QUOTES = "No space left on device"  # the system's words, under several codes
 # The second: no room for the file that its processes share, when none has it open yet.
@@ -59,14 +60,24 @@ def try_to_write() -> None:
     """Write something new, which leaves no trace.
 
     Errors: django.db.Error, when nothing can be written. PostgreSQL changes rows in place for long
-    after its disk was full, so it has to make a new file.
+    after its disk was full, so it has to make a new file, if we may.
     """
-    if connection.vendor == "postgresql":
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("CREATE TEMPORARY TABLE write_probe AS SELECT 1")
-            cursor.execute("DROP TABLE pg_temp.write_probe")
+    if connection.vendor == "postgresql" and _may_make_a_file():
         return
     name = f"probe {uuid4().hex[:12]}"
     with transaction.atomic():
         Heartbeat.objects.create(name=name, at=timezone.now())
         Heartbeat.objects.filter(name=name).delete()
+
+
+def _may_make_a_file() -> bool:
+    """Make a temporary table, unless TEMPORARY was revoked from us."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("CREATE TEMPORARY TABLE write_probe AS SELECT 1")
+            cursor.execute("DROP TABLE pg_temp.write_probe")
+    except DatabaseFault as error:
+        if getattr(error.__cause__, "sqlstate", "") != _NOT_ALLOWED:
+            raise
+        return False
+    return True

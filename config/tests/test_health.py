@@ -98,6 +98,19 @@ def test_readyz_tells_a_full_database_from_one_that_does_not_answer(client, full
 
 
 @pytest.mark.django_db
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="a right of PostgreSQL")
+def test_readyz_needs_no_right_to_make_temporary_tables(client):
+    health._has_written.cache_clear()
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE wr_no_temporary")
+        cursor.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO wr_no_temporary")
+        name = connection.ops.quote_name(connection.settings_dict["NAME"])
+        cursor.execute(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+        cursor.execute("SET LOCAL ROLE wr_no_temporary")
+    assert client.get("/readyz").json()["checks"]["database"] == "ok"
+
+
+@pytest.mark.django_db
 def test_readyz_writes_once_however_often_it_is_asked(client):
     def writes() -> int:
         with CaptureQueriesContext(connection) as captured:
