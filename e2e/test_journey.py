@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from playwright.sync_api import BrowserContext, Page, expect
 
 from e2e.people import install_one_sub_account, sign_in
@@ -24,6 +26,15 @@ def test_from_sign_in_to_uninstall(
     watcher.goto("/")
     watcher.evaluate("window.neverReloaded = true")
 
+    setup = context.new_page()
+    setup.goto("/setup/")
+    setup.evaluate("window.neverReloaded = true")
+    first_install = setup.locator("#check-first_install")
+    expect(first_install).to_have_class(re.compile("tone-amber"))
+    with setup.expect_response("**/setup/") as looked_again:
+        first_install.get_by_role("link", name="Check again").click()
+    assert looked_again.value.url == f"{product.url}/setup/"
+
     install_one_sub_account(page, "Northwind Marketing", "Harbour Dental")
     expect(page.get_by_role("heading", name="Harbour Dental")).to_be_visible(timeout=60_000)
     expect(page.locator(".account-head .state")).to_have_text("Healthy")
@@ -31,6 +42,10 @@ def test_from_sign_in_to_uninstall(
     row = watcher.locator("tr.install-row", has_text="Harbour Dental")
     expect(row.locator(".state")).to_have_text("Healthy", timeout=60_000)
     expect(watcher.get_by_role("heading", level=1)).to_have_text("Your one account is connected.")
+
+    expect(first_install).to_have_class(re.compile("tone-green"))
+    assert setup.evaluate("window.neverReloaded") is True
+    setup.close()
 
     # HighLevel takes its time, so that there is something to see.
     product.control("knobs", latency_seconds=4)

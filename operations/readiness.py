@@ -87,10 +87,15 @@ def run(*, ask_highlevel: bool = True) -> list[Check]:
 def each(*, ask_highlevel: bool = True) -> Iterator[Check]:
     """Yield one finding after the other. `ask_highlevel`: also make the one call to HighLevel that
     tells whether client id and secret are accepted (up to 13 s when it does not answer)."""
-    for name, (title, check) in CHECKS.items():
-        if name == "credentials" and not ask_highlevel:
-            continue
-        yield Check(name, title, *_find_out(check))
+    for name in CHECKS:
+        if name != "credentials" or ask_highlevel:
+            yield find_out(name)
+
+
+def find_out(name: str) -> Check:
+    """Make the one check of this name; `credentials` asks HighLevel."""
+    title, check = CHECKS[name]
+    return Check(name, title, *_find_out(check))
 
 
 def _find_out(check: Callable[[], Finding]) -> Finding:

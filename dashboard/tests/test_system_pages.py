@@ -6,6 +6,7 @@ from datetime import timedelta
 from html import unescape
 from typing import Any
 
+import time_machine
 from django.test import Client
 from django.utils import timezone
 from django_q.models import OrmQ, Task
@@ -125,6 +126,42 @@ def test_setup_ticks_itself_and_says_how_to_mend(
     assert "Check again" in html
     settings.DEBUG = False
     assert "Debug pages are off." in page(staff_client, "/live/setup/")
+
+
+def test_a_refused_client_secret_stays_red_until_another_is_set(
+    staff_client: Client, world: World, settings: Any
+) -> None:
+    right, settings.GHL_CLIENT_SECRET = settings.GHL_CLIENT_SECRET, "another-secret"
+    opened = page(staff_client, "/setup/")
+    asked = len(world.calls())
+    ticked = page(staff_client, "/live/setup/")
+    for html in (opened, ticked):
+        assert re.findall(r'id="check-(\w+)"', html) == list(readiness.CHECKS)
+        assert "HighLevel does not accept the client id and secret. Checked <time" in html
+    assert len(world.calls()) == asked
+    settings.GHL_CLIENT_SECRET = right
+    assert "HighLevel accepts client id and secret." in page(staff_client, "/live/setup/")
+
+
+def test_what_highlevel_said_is_asked_anew_by_a_tick_after_ten_minutes(
+    staff_client: Client, world: World
+) -> None:
+    page(staff_client, "/setup/")
+    asked = len(world.calls())
+    with time_machine.travel(timezone.now() + timedelta(seconds=601)):
+        page(staff_client, "/live/setup/")
+    assert len(world.calls()) == asked + 1
+
+
+def test_setup_opens_also_while_redis_is_away(
+    staff_client: Client, world: World, settings: Any
+) -> None:
+    redis = {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": "redis://127.0.0.1:1/0",
+    }
+    settings.CACHES = {**settings.CACHES, "default": redis}
+    assert "HighLevel accepts client id and secret." in page(staff_client, "/setup/")
 
 
 def test_setup_shows_each_check_of_the_doctor(staff_client: Client, world: World) -> None:
