@@ -22,7 +22,9 @@ from alerts.models import Incident, Notice, Snooze, SnoozeQuerySet, Turn
 from integrations.health import OFF, Status
 from integrations.models import GoHighLevelIntegration
 
-TURN = timedelta(minutes=2)
+# A worker that is killed while it looks keeps its turn: no longer than until it counts as standing
+# still (heartbeat.STALE_AFTER), so that the watchdog tells it at its first look.
+TURN = timedelta(seconds=60)
 REMIND_EVERY = timedelta(hours=24)
 # What comes back within this time after it ended, flaps.
 FLAPS_WITHIN = timedelta(hours=6)

@@ -18,8 +18,9 @@ from django.core.management import call_command
 from django.db import IntegrityError, OperationalError, connection
 from django.utils import timezone
 
+from alerts import incidents
 from alerts.kinds import Kind
-from alerts.models import Incident
+from alerts.models import Incident, Turn
 from alerts.tests.test_incidents import refuse
 from alerts.watchdog import REMIND_EVERY, TooLong
 from integrations import heartbeat
@@ -65,6 +66,18 @@ def test_a_worker_that_stands_still_is_told_at_once_and_its_end_too(alive, make_
         heartbeat.beat(heartbeat.WORKER)
         assert watchdog()[0] == 0
     assert [m.subject for m in mail.outbox[1:]] == ["[WhatReach] The worker runs again"]
+
+
+def test_a_worker_that_was_killed_while_it_looked_does_not_hold_the_watchdog_up(
+    alive, make_channel
+):
+    make_channel()
+    now = timezone.now()
+    Turn.objects.create(name="look", free_at=now + incidents.TURN)
+    with time_machine.travel(now + heartbeat.STALE_AFTER):
+        watchdog()
+    (message,) = mail.outbox
+    assert "stands still" in message.body
 
 
 def test_renewals_that_are_due_while_none_is_done(alive, make_install, make_channel):
