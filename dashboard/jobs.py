@@ -5,21 +5,24 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Case, QuerySet, Value, When
 from django.shortcuts import get_object_or_404
 
 from access.models import User
-from integrations.models import RenewalJob, RenewalJobItem
+from integrations.models import IntegrationQuerySet, RenewalJob, RenewalJobItem
 
 NEWEST = 50
 MOST_ITEMS = 200
 MOST_RENEWED = 50
 # What somebody has to look at comes first.
-_ORDER = (
-    RenewalJobItem.FAILED,
-    RenewalJobItem.SKIPPED,
-    RenewalJobItem.CANCELLED,
-    RenewalJobItem.PENDING,
+_ORDER = Case(
+    *(
+        When(outcome=outcome, then=Value(place))
+        for place, outcome in enumerate(
+            (RenewalJobItem.FAILED, RenewalJobItem.SKIPPED, RenewalJobItem.CANCELLED)
+        )
+    ),
+    default=Value(3),
 )
 
 
@@ -41,8 +44,13 @@ def _visible_to(user: User) -> QuerySet[RenewalJob]:
 def items_to_look_at(job: RenewalJob) -> list[RenewalJobItem]:
     """The accounts of a job that were not renewed, those that failed first."""
     rows = _items(job).exclude(outcome=RenewalJobItem.RENEWED)
-    found = list(rows.order_by("-outcome", "pk")[:MOST_ITEMS])
-    return sorted(found, key=lambda item: _ORDER.index(item.outcome))
+    return list(rows.order_by(_ORDER, "pk")[:MOST_ITEMS])
+
+
+def failed_of(job: RenewalJob, rows: IntegrationQuerySet) -> IntegrationQuerySet:
+    """Return those of the installs that failed in the job."""
+    failed = job.items.filter(outcome=RenewalJobItem.FAILED)
+    return rows.renewable().filter(pk__in=failed.values("integration_id"))
 
 
 def newest_renewed(job: RenewalJob) -> list[RenewalJobItem]:

@@ -53,7 +53,7 @@ from dashboard.timeline import KINDS, timeline
 from dashboard.worker import read_worker
 from integrations import bulk, outage, snapshots
 from integrations.deadlocks import atomically
-from integrations.models import GoHighLevelIntegration
+from integrations.models import GoHighLevelIntegration, IntegrationQuerySet
 from integrations.refresh import request_refresh
 from webhooks import meter
 
@@ -176,8 +176,19 @@ def live_job(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
 @staff_page(Permission.OPERATE, audit="job.create")
 def job_create(request: HtmxRequest) -> HttpResponse:
     """Hand all that need a renewal to the worker, and show how it goes."""
-    needing = installs_of(request).needing_refresh(timezone.now())
-    ids = needing.values_list("pk", flat=True)
+    return _begin_job(request, installs_of(request).needing_refresh(timezone.now()))
+
+
+@require_POST
+@staff_page(Permission.OPERATE, audit="job.create")
+def job_again(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
+    """The same for those that failed in a job."""
+    job = jobs.get_job(request.user, pk)
+    return _begin_job(request, jobs.failed_of(job, installs_of(request)))
+
+
+def _begin_job(request: HtmxRequest, rows: IntegrationQuerySet) -> HttpResponse:
+    ids = rows.order_by().values_list("pk", flat=True)
     with transaction.atomic():
         job = bulk.create_job(ids.iterator(), caller=request.user.get_username())
         bulk.hand_to_worker(job)

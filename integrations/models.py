@@ -432,6 +432,10 @@ class JobProgress:
         return self.renewed + self.failed + self.skipped + self.cancelled
 
     @property
+    def not_renewed(self) -> int:
+        return self.total - self.renewed
+
+    @property
     def is_finished(self) -> bool:
         return self.done >= self.total
 

@@ -91,6 +91,12 @@ def milliseconds(value: int | None) -> str:
 
 
 @register.filter
+def number(value: int) -> str:
+    """Show a count: "1,234"."""
+    return f"{value:,}"
+
+
+@register.filter
 def count_of(counts: Any, group: str) -> int:
     return int(counts[group])
 

@@ -7,6 +7,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from access.roles import Role
 from integrations import bulk
 from integrations.health import Status
 from integrations.models import GoHighLevelIntegration, RenewalJob, RenewalJobItem
@@ -34,6 +35,37 @@ def test_it_shows_how_far_a_job_is_and_what_was_not_renewed(staff_client, job):
     assert "2 of 3 done" in html
     assert "Needs reconnect" in html
     assert html.index("Failed") < html.index("Waiting")
+
+
+def test_those_that_failed_come_first_and_what_is_left_out_is_said(
+    staff_client, make_install, monkeypatch
+):
+    skipped, failed = make_install(name="Skipped"), make_install(name="Failed")
+    job = bulk.create_job([skipped.pk, failed.pk], caller="sam")
+    for row, outcome in ((skipped, RenewalJobItem.SKIPPED), (failed, RenewalJobItem.FAILED)):
+        job.items.filter(integration=row).update(outcome=outcome)
+    monkeypatch.setattr("dashboard.jobs.MOST_ITEMS", 1)
+    html = page(staff_client, "job-detail", job).content.decode()
+    assert str(failed.pk) in html and str(skipped.pk) not in html
+    assert "the first 1 of 2" in html
+
+
+def test_those_that_failed_are_renewed_again_with_one_click(
+    staff_client, job, make_person, sign_in
+):
+    again = reverse("dashboard:job-again", args=[job.pk])
+    assert "failed one again" not in page(staff_client, "job-detail", job).content.decode()
+    bulk.cancel(job)
+    assert "Refresh the failed one again" in page(staff_client, "job-detail", job).content.decode()
+    viewer = sign_in(make_person("vera", Role.VIEWER))
+    assert again not in page(viewer, "job-detail", job).content.decode()
+    assert viewer.post(again).status_code == 403
+    answer = staff_client.post(again)
+    later = RenewalJob.objects.exclude(pk=job.pk).get()
+    assert answer["Location"] == reverse("dashboard:job-detail", args=[later.pk])
+    failed = job.items.get(outcome=RenewalJobItem.FAILED)
+    assert [item.integration_id for item in later.items.all()] == [failed.integration_id]
+    assert OrmQ.objects.latest("pk").task["args"][0] == str(later.pk)
 
 
 def test_those_renewed_are_listed_too(staff_client, install_location):
@@ -100,7 +132,7 @@ def test_an_unknown_job_is_not_found(staff_client, name):
     assert page(staff_client, name, unsaved).status_code == 404
 
 
-@pytest.mark.parametrize("name", ["job-cancel"])
+@pytest.mark.parametrize("name", ["job-cancel", "job-again"])
 def test_actions_are_posts(staff_client, job, name):
     assert page(staff_client, name, job).status_code == 405
     assert staff_client.get(reverse("dashboard:job-create")).status_code == 405
