@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -51,6 +52,8 @@ BUDGET_S = 25
 # Longer than the budget and one call: a task that died is followed by another.
 TURN = timedelta(minutes=2)
 MOST_TRIES = 5
+# When so many could not be found out, HighLevel is the cause, not they.
+MOST_FAILED = 3
 # Of one statement or one task.
 BATCH = 500
 _SECRETS = ("agency__access_token_encrypted", "agency__refresh_token_encrypted")
@@ -330,28 +333,34 @@ def end_unlisted(comparison_pk: str, pks: list[str], caller: str, tries: int = 0
     """End these if HighLevel, asked about each once more, still does not list it; return how many
     ended. The queue's entry.
 
-    `tries`: how often in a row nothing could be found out about the first one. A fault that may
-    pass leaves it and the rest to be tried again; what is left at last stays as it is, and among
-    those that are missing there.
+    `tries`: how often in a row nothing could be found out about any of them. One that HighLevel
+    does not tell of goes behind the others; what is left at last stays as it is, and among those
+    that are missing there.
     """
     comparison = Comparison.objects.select_related("agency").filter(pk=comparison_pk).first()
     if comparison is None:
         return 0
     must_stop = _budget()
-    ended = 0
-    for position, pk in enumerate(pks):
-        rest = pks[position:]
-        if must_stop():
-            async_task("integrations.reconcile.end_unlisted", comparison_pk, rest, caller)
-            break
+    left: deque[str] = deque(pks)
+    failed: list[str] = []
+    error: HighLevelError | DecryptError | None = None
+    asked = ended = 0
+    while left and not must_stop() and len(failed) < MOST_FAILED:
+        pk = left.popleft()
         row = missing_there(comparison).filter(pk=pk).first()
         if row is None:
             continue
         try:
             ended += end_if_unlisted(comparison.agency, row, caller=caller)
-        except (HighLevelError, DecryptError) as error:
-            _end_later(comparison, rest, caller, tries + 1 if position == 0 else 1, error)
-            break
+            asked += 1
+        except (HighLevelError, DecryptError) as fault:
+            failed.append(pk)
+            error = fault
+    rest = [*left, *failed]
+    if error is not None:
+        _end_later(comparison, rest, caller, 1 if asked else tries + 1, error)
+    elif rest:
+        async_task("integrations.reconcile.end_unlisted", comparison_pk, rest, caller)
     return ended
 
 
@@ -362,7 +371,7 @@ def _end_later(
     tries: int,
     error: HighLevelError | DecryptError,
 ) -> None:
-    if tries >= MOST_TRIES or not isinstance(error, NotSent | Unknown | RateLimited):
+    if tries >= MOST_TRIES:
         logger.warning(
             "Not found out whether %d sub-accounts of %s are gone: %s",
             len(pks),
@@ -370,7 +379,7 @@ def _end_later(
             type(error).__name__,
         )
         return
-    asked_for_s = error.retry_after_s or 0
+    asked_for_s = error.retry_after_s if isinstance(error, HighLevelError) else None
     schedule(
         "integrations.reconcile.end_unlisted",
         str(comparison.pk),
@@ -378,7 +387,7 @@ def _end_later(
         caller,
         tries,
         schedule_type=Schedule.ONCE,
-        next_run=pacing.next_try(timezone.now(), None, tries, asked_for_s=asked_for_s),
+        next_run=pacing.next_try(timezone.now(), None, tries, asked_for_s=asked_for_s or 0),
     )
 
 

@@ -150,7 +150,7 @@ def test_while_highlevel_does_not_answer_nothing_is_marked_as_gone_but_all_is_la
     gone = [goes_unheard(world, agency), goes_unheard(world, agency, 1)]
     with time_machine.travel(timezone.now() + timedelta(minutes=1)):
         comparison = compare(agency, work)
-        world.fault("500", route=LIST)
+        world.fault("500", route=LIST, times=2)
         ids = list(reconcile.missing_there(comparison).values_list("pk", flat=True))
         reconcile.end_missing(comparison, ids, caller="sam")
         work()
@@ -159,6 +159,26 @@ def test_while_highlevel_does_not_answer_nothing_is_marked_as_gone_but_all_is_la
         assert goes_on_later()
         assert {row.cause for row in ours.all()} == {"not_listed"}
         assert not goes_on_later()
+
+
+def test_one_that_highlevel_does_not_tell_of_keeps_no_other_from_being_marked(
+    world, agency, work, monkeypatch
+):
+    monkeypatch.setattr(reconcile, "MOST_FAILED", 1)
+    gone = [goes_unheard(world, agency, n) for n in range(3)]
+    with time_machine.travel(timezone.now() + timedelta(minutes=1)):
+        comparison = compare(agency, work)
+        rows = reconcile.missing_there(comparison).order_by("pk")
+        ids = list(rows.values_list("pk", flat=True))
+        silent = rows[0].resource_id
+        world.fault("500", route=LIST, times=None, resource_id=silent)
+        reconcile.end_missing(comparison, ids, caller="sam")
+        work()
+        while goes_on_later():
+            pass
+        ended = ROWS.filter(resource_id__in=gone, cause="not_listed")
+        assert set(ended.values_list("resource_id", flat=True)) == {*gone} - {silent}
+        assert names(reconcile.missing_there(comparison)) == [silent]
 
 
 def test_what_highlevel_does_not_say_for_long_stays_among_those_that_are_missing_there(
