@@ -451,7 +451,7 @@ _CATALOGUE = [
     Cause(
         "event_too_slow",
         "Delivery came too slowly",
-        "The body of the delivery did not arrive in time.",
+        "The body of the delivery did not arrive in time. Deliver it again.",
         "Nothing was stored.",
         WhoActs.OPERATOR,
     ),

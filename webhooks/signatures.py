@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key, lo
 HEADER = "X-GHL-Signature"
 RSA_HEADER = "X-WH-Signature"
 ED25519_BYTES = 32
+NOT_SIGNED = ("", "N/A")  # the second is HighLevel's own word for it
 
 K = TypeVar("K", Ed25519PublicKey, RSAPublicKey)
 
@@ -64,9 +65,15 @@ def verify(body: bytes, headers: Mapping[str, str], keys: SigningKeys) -> Verdic
     return Verdict.UNSIGNED
 
 
+def is_signed(headers: Mapping[str, str]) -> bool:
+    """Whether a delivery bears a signature, good or bad."""
+    told = (headers.get(name, "").strip() for name in (HEADER, RSA_HEADER))
+    return any(signature not in NOT_SIGNED for signature in told)
+
+
 def _verdict(signature: str, is_good: Callable[[bytes], bool]) -> Verdict:
     signature = signature.strip()
-    if signature in ("", "N/A"):  # HighLevel's own word for "not signed"
+    if signature in NOT_SIGNED:
         return Verdict.UNSIGNED
     try:
         raw = base64.b64decode(signature, validate=True)

@@ -26,7 +26,7 @@ from webhooks import bell, counting
 from webhooks.breaker import one_at_a_time_while_unable
 from webhooks.models import MOST_AHEAD, GoHighLevelWebhook, Outcome
 from webhooks.patience import at_most
-from webhooks.signatures import HEADER, RSA_HEADER, Verdict, load_keys, verify
+from webhooks.signatures import HEADER, RSA_HEADER, Verdict, is_signed, load_keys, verify
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,8 @@ class BadEvent(Exception):
 @csrf_exempt
 @require_POST
 def receive(request: HttpRequest) -> JsonResponse:
-    """Answer 200 stored or known, 413, 408 too slow, 401 bad signature, 400 no event, 403 another
-    app's event, 429 could not be stored: the one status that HighLevel is sure to deliver again."""
+    """Answer 200 stored or known, 413, 401 bad signature, 400 no event, 403 another app's event,
+    429 too slow or could not be stored: the one status that HighLevel is sure to deliver again."""
     began = time.monotonic()
     answer, outcome, kind = _receive(request)
     took_ms = round((time.monotonic() - began) * 1000)
@@ -63,7 +63,9 @@ def _receive(request: HttpRequest) -> tuple[JsonResponse, Outcome, str]:
         with closing(Upload(request, MAX_BODY_BYTES, give_up_at)) as upload:
             body = upload.read()
     except ApiError as error:
-        return _not_read(error)
+        answer, outcome = _not_read(error)
+        # Whoever signs nothing is not HighLevel, and no part of how it sees us.
+        return answer, outcome if is_signed(request.headers) else Outcome.UNSIGNED, ""
     try:
         verdict = verify(body, request.headers, _signing_keys())
     except ValueError as error:  # the operator's, not the sender's
@@ -90,14 +92,15 @@ def _receive(request: HttpRequest) -> tuple[JsonResponse, Outcome, str]:
     return answer, Outcome.STORED if is_new else Outcome.DUPLICATE, event.type
 
 
-def _not_read(error: ApiError) -> tuple[JsonResponse, Outcome, str]:
+def _not_read(error: ApiError) -> tuple[JsonResponse, Outcome]:
     match error.status:
         case 413:
-            return json_error("event_too_large", 413), Outcome.TOO_LARGE, ""
+            return json_error("event_too_large", 413), Outcome.TOO_LARGE
         case 408:
-            return json_error("event_too_slow", 408), Outcome.TOO_SLOW, ""
+            answer = json_error("event_too_slow", 429, retry_after_s=RETRY_AFTER_S)
+            return answer, Outcome.TOO_SLOW
         case _:
-            return json_error("event_unreadable", 400), Outcome.UNREADABLE, ""
+            return json_error("event_unreadable", 400), Outcome.UNREADABLE
 
 
 def _again_later() -> JsonResponse:

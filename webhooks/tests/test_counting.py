@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from django.db.models import Sum
 from django.utils import timezone
 
-from webhooks import counting
+from webhooks import counting, meter
 from webhooks.models import AnswerCount, Outcome
 
 pytestmark = pytest.mark.django_db
@@ -45,6 +45,17 @@ def test_each_answer_is_counted_with_its_reason(post, client):
         Outcome.UNREADABLE: 1,
         Outcome.TOO_LARGE: 1,
     }
+
+
+@pytest.mark.parametrize("mode", ["none", "n/a"])
+def test_what_bears_no_signature_does_not_count_as_highlevels_whatever_it_is_refused_for(
+    post, mode
+):
+    post(as_body(webhookId="w-1"))
+    assert post(as_body(note="x" * 1_000_001), mode).status_code == 413
+    counting.write()
+    assert AnswerCount.objects.get(status=413).outcome == Outcome.UNSIGNED
+    assert meter.read(timezone.now()).percentage == 100
 
 
 def test_a_refused_delivery_leaves_when_and_from_where_and_nothing_of_itself(post):

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from webhooks.models import GoHighLevelWebhook
 from webhooks.tests.conftest import WEBHOOK
 
-pytestmark = [pytest.mark.one_database, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 # FUZZ_EXAMPLES=100000 for the long run.
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
 many = settings(
     max_examples=EXAMPLES,
     deadline=None,
@@ -54,6 +54,7 @@ bodies = (
 header_values = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"))
 
 
+@pytest.mark.one_database
 @many
 @given(
     body=bodies,
