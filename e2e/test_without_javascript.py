@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from e2e.people import install, sign_in
+from e2e.people import consent_to_one_sub_account, install, install_one_sub_account, sign_in
 from e2e.product import Product
 
 STATE = ".account-head .state"
@@ -51,6 +51,30 @@ def test_accounts_and_events_are_looked_after_without_a_script(
     _reload_until(plain, STATE, "Processed")
     plain.get_by_role("button", name="Replay").click()
     expect(plain.locator("#toasts")).to_contain_text("is processed again")
+
+
+def test_a_refused_account_is_mended_without_a_script(product: Product, plain: Page) -> None:
+    agency = product.control("agencies", name="Silent Group", locations=["Soft Dental"])
+    sign_in(product, plain)
+    # Alone: the token of an installed agency would mend its sub-account by itself.
+    plain.goto("/installs/")
+    install_one_sub_account(plain, "Silent Group", "Soft Dental")
+    _reload_until(plain, STATE, "Healthy")
+    account = plain.url
+    product.control("refuse", location_id=agency["locations"][0]["id"])
+    plain.get_by_role("button", name="Refresh now").click()
+    _reload_until(plain, STATE, "Needs reconnect")
+    link = plain.locator(".account-actions").get_by_role("link", name="Reconnect link")
+    expect(link).to_be_visible()
+    plain.goto("/installs/?q=Soft")
+    expect(plain.locator(".install-row").get_by_role("link", name="Reconnect link")).to_be_visible()
+
+    plain.goto("/")
+    item = plain.locator(".attention-item", has_text="Soft Dental")
+    item.get_by_role("link", name="Reconnect link").click()
+    consent_to_one_sub_account(plain, "Silent Group", "Soft Dental")
+    plain.goto(account)
+    _reload_until(plain, STATE, "Healthy")
 
 
 def test_several_accounts_are_refreshed_and_snoozed_without_a_script(
