@@ -25,7 +25,7 @@ from django.db import Error as DatabaseFault
 from alerts import delivery, incidents, messages, ping, sending, watch
 from alerts.kinds import ABOUT, Kind
 from alerts.models import Channel, Incident
-from integrations import database_faults
+from integrations import database_faults, heartbeat
 from integrations.database_faults import AWAY, FULL
 
 logger = logging.getLogger(__name__)
@@ -93,6 +93,7 @@ def _what_ails_the_database(error: Exception) -> str:
 
 def _look(now: datetime) -> Report:
     database_faults.try_to_write()
+    heartbeat.beat(heartbeat.WATCHDOG)
     incidents.look(now)
     still = watch.standstill(now)
     return Report(standing_still=[f"{t.subject} {ABOUT[t.kind].title}" for t in still])

@@ -95,12 +95,11 @@ def _ask_highlevel(*, anew: bool) -> tuple[Check, datetime]:
 
 def _system_context(request: HtmxRequest) -> dict[str, Any]:
     now, signs = timezone.now(), heartbeat.read_all()
-    web_seen = signs.pop(heartbeat.WEB, None)
     return {
         "now": now,
-        "web_seen": web_seen,
+        "web_seen": signs.get(heartbeat.WEB),
         "worker": read_worker(now),
-        "signs": signs,
+        "signs": {name: signs[name] for name in heartbeat.PARTS if name in signs},
         "queue": queue.read_queue(now),
         # Of all agencies together.
         "rates": read_rates(now) if not request.user.agencies else None,

@@ -1,4 +1,4 @@
-"""Signs of life of web server, worker and scheduler, in the database where all see them."""
+"""Signs of life of the parts of WhatReach, in the database where all of them see them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from integrations.models import Heartbeat
 
 logger = logging.getLogger(__name__)
 
-WEB, WORKER, SCHEDULER = "web", "worker", "scheduler"
+WEB, WORKER, SCHEDULER, WATCHDOG = "web", "worker", "scheduler", "watchdog"
 # Without them renewals stand still. Whoever can ask for the web server's sign has one before him.
 PARTS = (WORKER, SCHEDULER)
 # The scheduler looks about every 30 s, and pulse.py has both show themselves then: two looks and a

@@ -375,7 +375,7 @@ class CallBudget(models.Model):
 
 
 class Heartbeat(models.Model):
-    """When web server, worker or scheduler last showed that it is alive."""
+    """When web server, worker, scheduler or watchdog last showed that it is alive."""
 
     name = models.CharField(max_length=20, primary_key=True)
     at = models.DateTimeField()

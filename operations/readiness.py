@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ from django.http.request import validate_host
 from django.utils import timezone
 from django_q.brokers import get_broker
 
+from access.mail import has_mail_server
+from alerts.models import Channel
 from integrations import database_faults, heartbeat
 from integrations.crypto import DecryptError, Keyring
 from integrations.health import Status
@@ -43,6 +46,7 @@ _TOKENS_TRIED = 20
 _LONG_ABSENT = timedelta(hours=1)
 _QUEUE_IS_LONG = 1000
 _BACKUP_IS_OLD = timedelta(hours=26)
+_WATCHDOG_IS_LATE = timedelta(minutes=3)
 _WAIT_FOR_RENEWAL = timedelta(minutes=15)
 _IDLE = "idle_in_transaction_session_timeout"
 
@@ -456,6 +460,39 @@ def _backup() -> Finding:
     return _ok(f"The newest backup is {_ago(age)} old.")
 
 
+# --- Who hears of trouble ---
+
+
+def _alerts() -> Finding:
+    ways = Counter(Channel.objects.working().values_list("way", flat=True))
+    if not ways:
+        return _warn(
+            "No alert reaches anybody: there is no channel that is on.",
+            "Add one on the page Alerts.",
+        )
+    if ways[Channel.MAIL] and not has_mail_server():
+        return _warn(
+            "Alerts by mail end up in the log: there is no mail server.",
+            "Set EMAIL_URL and restart.",
+        )
+    return _ok(f"Channels for alerts that are on: {ways.total()}.")
+
+
+def _watchdog() -> Finding:
+    now, last = timezone.now(), heartbeat.read_all().get(heartbeat.WATCHDOG)
+    fix = "Have cron or a timer run python manage.py watchdog each minute (docs/alerts.md)."
+    if last is None:
+        return _warn("The watchdog has never looked: a worker that stands still is not told.", fix)
+    if now - last > _WATCHDOG_IS_LATE:
+        return _warn(f"The watchdog last looked {_ago(now - last)} ago.", fix)
+    if not settings.WATCHDOG_URLS and not settings.HEARTBEAT_PING_URL:
+        return _warn(
+            "The watchdog looks, but has nobody to tell while the database is away.",
+            "Set WATCHDOG_URLS or HEARTBEAT_PING_URL.",
+        )
+    return _ok("The watchdog looks each minute.")
+
+
 # --- What has happened once works ---
 
 
@@ -519,6 +556,8 @@ CHECKS: dict[str, tuple[str, Callable[[], Finding]]] = {
     "renewals": ("Renewals on time", _renewals),
     "queue": ("Queue short", _queue),
     "backup": ("Backups", _backup),
+    "alerts": ("Alerts reach somebody", _alerts),
+    "watchdog": ("Watchdog looks", _watchdog),
     "webhook": ("Signed event received", _webhook),
     "first_install": ("First install", _first_install),
     "first_token": ("First token served", _first_token),

@@ -14,6 +14,8 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.utils import timezone
 
+from alerts.models import Channel
+from alerts.tests.conftest import make_channel  # noqa: F401
 from integrations import heartbeat
 from integrations.models import GoHighLevelIntegration, Heartbeat
 from integrations.refresh import refresh_integration
@@ -29,7 +31,13 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def in_order(settings: Any, world: Any, install_location: Any, tmp_path: Path) -> Any:
+def in_order(
+    settings: Any,
+    world: Any,
+    install_location: Any,
+    make_channel: Any,  # noqa: F811
+    tmp_path: Path,
+) -> Any:
     """A production set-up with nothing to complain of; return its one account."""
     row = install_location()
     settings.GHL_REDIRECT_URI = f"https://{HOST}/app/callback/"
@@ -39,7 +47,9 @@ def in_order(settings: Any, world: Any, install_location: Any, tmp_path: Path) -
     settings.SECRET_KEY = "Vq3bT9xLw0ZrKe7mPs2dYh5jUn8cGa4fXi6oQt1vBy-RkWzEuMlHpDsJgC"
     settings.BACKUP_FOLDER = str(tmp_path)
     (tmp_path / "whatreach.sqlite3.gz").write_bytes(b"x")
-    for name in (heartbeat.WORKER, heartbeat.SCHEDULER):
+    settings.WATCHDOG_URLS = ["json://127.0.0.1/hooks"]
+    make_channel()
+    for name in (*heartbeat.PARTS, heartbeat.WATCHDOG):
         heartbeat.beat(name)
     GoHighLevelIntegration.objects.update(last_used_at=timezone.now())
     now = timezone.now()
@@ -119,6 +129,8 @@ def test_every_finding_that_is_not_green_has_a_fix(settings):
         ("highlevel", {"GHL_API_BASE_URL": "http://127.0.0.1:8801"}, WARN, "sandbox"),
         ("tokens", {"TOKEN_ENCRYPTION_KEYS": ANOTHER_KEY}, RED, "cannot be read"),
         ("backup", {"BACKUP_FOLDER": ""}, WARN, "does not know"),
+        ("alerts", {"EMAIL_BACKEND": "x.backends.console.EmailBackend"}, WARN, "no mail server"),
+        ("watchdog", {"WATCHDOG_URLS": []}, WARN, "nobody to tell"),
         (
             "static_files",
             {"STORAGES": {"staticfiles": {"BACKEND": "x.CompressedManifestStaticFilesStorage"}}},
@@ -222,6 +234,22 @@ def test_after_a_renewal_nothing_is_overdue(in_order):
     GoHighLevelIntegration.objects.update(renew_at=timezone.now() - timedelta(hours=1))
     refresh_integration(in_order.pk, trigger="test")
     assert finding("renewals").verdict is OK
+
+
+def test_alerts_that_reach_nobody_are_found(in_order):
+    Channel.objects.update(disabled_at=timezone.now())
+    assert finding("alerts").verdict is WARN
+    assert finding("alerts").sentence.startswith("No alert reaches anybody")
+
+
+def test_a_watchdog_that_does_not_look_is_found_until_it_does(in_order, settings, tmp_path):
+    settings.WATCHDOG_STATE_FILE = str(tmp_path / "watchdog.json")
+    Heartbeat.objects.filter(name=heartbeat.WATCHDOG).delete()
+    assert "has never looked" in finding("watchdog").sentence
+    call_command("watchdog")
+    assert finding("watchdog").verdict is OK
+    Heartbeat.objects.update(at=timezone.now() - timedelta(minutes=4))
+    assert finding("watchdog").sentence == "The watchdog last looked 4 minutes ago."
 
 
 def test_the_clocks_of_this_test_agree(in_order):
