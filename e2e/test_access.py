@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import BrowserContext, Locator, Page, Route, expect
 
 from e2e.people import (
     PASSWORD,
@@ -38,6 +38,7 @@ def test_a_token_is_shown_for_half_a_minute_and_then_gone(
     text = token.inner_text()
     page.clock.run_for(10_000)
     expect(dialog).to_contain_text("Hidden again in 20 s.")
+    _copy_as_over_plain_http(page, dialog, text)
     page.clock.run_for(21_000)
     expect(page.get_by_role("dialog")).to_have_count(0)
     assert text not in page.content()
@@ -46,6 +47,24 @@ def test_a_token_is_shown_for_half_a_minute_and_then_gone(
     reveal = page.locator("tr", has_text="Reveal an access token")
     expect(reveal.first).to_contain_text("Harbour Dental")
     assert problems == []
+
+
+def _copy_as_over_plain_http(page: Page, dialog: Locator, text: str) -> None:
+    """There browsers have no clipboard for scripts; the button says what came of it."""
+    page.context.grant_permissions(["clipboard-read"])
+    page.evaluate(
+        "window.clipboard = navigator.clipboard;"
+        "Object.defineProperty(navigator, 'clipboard', { value: undefined })"
+    )
+    button = dialog.locator("[data-copy]")
+    button.click()
+    expect(button).to_have_text("Copied")
+    assert page.evaluate("clipboard.readText()") == text
+    page.clock.run_for(2000)
+    page.evaluate("document.execCommand = () => false")
+    button.click()
+    expect(button).to_have_text("Could not copy")
+    expect(button).to_be_focused()
 
 
 def test_an_invited_person_comes_in_by_the_link(

@@ -3,35 +3,37 @@
   const SAID_MS = 1800;
 
   // Where the page is not on https or localhost, browsers have no clipboard interface.
-  const copyBySelection = (text) => {
+  const copyBySelection = (text, place) => {
     const area = document.createElement("textarea");
     area.value = text;
     area.className = "visually-hidden";
-    document.body.append(area);
+    place.append(area);
     area.select();
-    document.execCommand("copy");
+    const done = document.execCommand("copy");
     area.remove();
+    return done;
   };
 
-  const copy = async (text) => {
-    if (!navigator.clipboard) return copyBySelection(text);
+  // Tells whether it is in the clipboard now.
+  const copy = async (text, place) => {
     try {
       await navigator.clipboard.writeText(text);
+      return true;
     } catch {
-      copyBySelection(text);
+      return copyBySelection(text, place);
     }
   };
 
-  const say = (button) => {
+  const say = (button, done) => {
+    const text = done ? "Copied" : "Could not copy";
+    const detail = { text: `${text}.`, tone: done ? "green" : "red" };
+    document.body.dispatchEvent(new CustomEvent("toast", { detail }));
     const label = button.querySelector("[data-copy-label]");
-    document.body.dispatchEvent(
-      new CustomEvent("toast", { detail: { text: "Copied.", tone: "green" } }),
-    );
     if (!label || button.dataset.said) return;
     button.dataset.said = label.textContent;
     // What stands beside the button does not move for a shorter word.
     button.style.minWidth = `${button.getBoundingClientRect().width}px`;
-    label.textContent = "Copied";
+    label.textContent = text;
     setTimeout(() => {
       button.style.minWidth = "";
       label.textContent = button.dataset.said;
@@ -42,8 +44,9 @@
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("[data-copy]");
     if (!button) return;
-    await copy(button.dataset.copy);
+    // While a dialog is open, nothing outside of it can be selected.
+    const done = await copy(button.dataset.copy, button.closest("dialog") ?? document.body);
     button.focus();
-    say(button);
+    say(button, done);
   });
 })();
