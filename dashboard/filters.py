@@ -74,7 +74,7 @@ class InstallFilter(django_filters.FilterSet):
 
     @property
     def is_active(self) -> bool:
-        return any(self.form.cleaned_data.values()) if self.form.is_valid() else False
+        return bool(self._chosen())
 
     @property
     def in_use(self) -> int:
@@ -88,22 +88,31 @@ class InstallFilter(django_filters.FilterSet):
 
     def count_known_from(self, summary: Summary) -> int | None:
         """How many it finds, where the tiles say it: those of all, or of one group."""
-        if not self.form.is_valid():
-            return None
-        chosen = {name: value for name, value in self.form.cleaned_data.items() if value}
+        chosen = self._chosen()
         group = chosen.pop("state", "")
-        if chosen:
+        if chosen or not self.form.is_valid():
             return None
         return summary.counts.get(group) if group else summary.total
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether an index finds what it asks for, also among very many."""
+        chosen = self._chosen()
+        state = chosen.pop("state", "")
+        chosen.pop("agency", "")
+        return not chosen and (not state or state in _IS_GROUP or state in GROUP_OF_STATE)
+
+    def _chosen(self) -> dict[str, str]:
+        if not self.form.is_valid():
+            return {}
+        return {name: value for name, value in self.form.cleaned_data.items() if value}
+
     def _set(self, *names: str) -> int:
-        chosen = self.form.cleaned_data if self.form.is_valid() else {}
-        return sum(bool(chosen.get(name)) for name in names)
+        return len(self._chosen().keys() & set(names))
 
     @property
     def state_label(self) -> str:
-        chosen = self.form.cleaned_data.get("state") if self.form.is_valid() else ""
-        return dict(_STATES + _GROUPS).get(chosen or "", "")
+        return dict(_STATES + _GROUPS).get(self._chosen().get("state", ""), "")
 
     def search(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         """By a part of the name or the agency's, or by a whole id of any kind."""

@@ -48,6 +48,11 @@ class BoundedPaginator(Paginator):
     def is_cut(self) -> bool:
         return self.total > self.most
 
+    @property
+    def is_total_known(self) -> bool:
+        """Rows are counted up to one more than `most`."""
+        return self.total > self.most + 1
+
 
 class Shelves:
     """Rows that are sorted by which shelf they are on, and on each by the shelf's own order.
@@ -126,19 +131,26 @@ class InstallTable(tables.Table):
 
 
 def install_table(
-    rows: Any, query: QueryDict, *, of: int, known: int | None = None, per_page: int | None = None
+    rows: Any,
+    query: QueryDict,
+    *,
+    of: int,
+    known: int | None = None,
+    is_quick: bool = True,
+    per_page: int | None = None,
 ) -> InstallTable:
     """Return the table that `?sort=&page=&per_page=&col=&group=` ask for; what cannot be read is
-    left out. `of`: among how many accounts these are; `known`: how many these are, if that is
-    known."""
-    most, are_first = PAGED_UP_TO, True
-    if known is not None:
+    left out. `of`: among how many accounts these are; `known`: how many these are by the tiles,
+    which may be of some time ago where there are many; `is_quick`: whether an index finds them."""
+    is_of_many = of > LIVE_UP_TO
+    most, are_first = PAGED_UP_TO, is_quick or not is_of_many
+    if known is not None and (known > most or not is_of_many):
         total = known
-    elif of > LIVE_UP_TO:
-        most, are_first = FOUND_UP_TO, False
-        rows, total = _some(rows, most)
+    elif are_first:
+        total = rows.order_by()[: most + 1].count()
     else:
-        total = rows.order_by().count()
+        most = FOUND_UP_TO
+        rows, total = _some(rows, most)
     shown, sort = shown_columns(query), query.getlist("sort")
     if any("state" in column for column in sort):
         rows = rows.with_state(timezone.now())

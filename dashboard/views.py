@@ -251,7 +251,11 @@ def _list_context(request: HtmxRequest) -> dict[str, Any]:
     found = InstallFilter(request.GET, rows)
     summary = summarise(snapshots.counts(request.user, now))
     table = install_table(
-        found.qs, request.GET, of=summary.total, known=found.count_known_from(summary)
+        found.qs,
+        request.GET,
+        of=summary.total,
+        known=found.count_known_from(summary),
+        is_quick=found.is_quick,
     )
     grouped = is_grouped(request.GET)
     shown = [row.record for row in table.paginated_rows] if grouped else []
