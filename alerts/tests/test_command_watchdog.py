@@ -219,7 +219,7 @@ import sys, django
 django.setup()
 from django.core.management import call_command
 from alerts import watchdog
-watchdog.PATIENCE_S = 1
+watchdog.PATIENCE_S = watchdog.ANSWER_S = 1
 for _ in range(2):
     try:
         call_command("watchdog")
@@ -278,7 +278,8 @@ def test_a_database_that_is_away_is_told_once_and_so_is_its_return(run, receiver
 
 
 @pytest.mark.one_database
-def test_a_database_that_is_blocked_does_not_block_the_watchdog(run, receiver):
+@pytest.mark.parametrize("scheme", ["postgres", "mysql"])
+def test_a_database_that_is_blocked_does_not_block_the_watchdog(run, receiver, scheme):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert run(f"postgres://u@127.0.0.1:{silent.getsockname()[1]}/d", "-c", TWICE) == 1
+        assert run(f"{scheme}://u@127.0.0.1:{silent.getsockname()[1]}/d", "-c", TWICE) == 1
     assert receiver.bodies[0]["title"] == "[WhatReach] The database does not answer"
