@@ -27,6 +27,8 @@ from integrations.health import WORST_FIRST, State
 
 # Of the accounts that an action is for, before it is done.
 MOST_NAMED = 10
+# What is switched off in one request, so that it can be taken back in one.
+MOST_SWITCHED_OFF = 2_000
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ def _preview(
     if action is None or total == skipped:
         messages.warning(request, "There is nothing to do for these accounts.")
         return redirect("dashboard:install-list")
+    if name == "deactivate" and total - skipped > MOST_SWITCHED_OFF:
+        return _too_many(request)
     # The annotation is made in a function of its own, where the types do not follow it.
     stated: Any = selection.rows.with_state(now)
     affected = stated.exclude(state_now__in=action.skips)
@@ -145,17 +149,30 @@ def _refresh(request: HtmxRequest, selection: Selection) -> HttpResponse:
 
 
 def _deactivate(request: HtmxRequest, selection: Selection) -> HttpResponse:
+    rows = selection.rows.renewable().order_by().values_list("pk", flat=True)
+    ids = [str(pk) for pk in rows[: MOST_SWITCHED_OFF + 1]]
+    if len(ids) > MOST_SWITCHED_OFF:
+        return _too_many(request)
+
     @atomically
-    def deactivate() -> tuple[int, list[str]]:
-        ids = [str(pk) for pk in selection.rows.renewable().values_list("pk", flat=True)]
+    def deactivate() -> int:
         rows = selection.rows.model.objects.filter(pk__in=ids)
         n = ending.deactivate(rows, caller=request.user.get_username())
         record(request, "install.deactivate", count=n, ids=ids)
-        return n, ids
+        return n
 
-    n, ids = deactivate()
-    accounts = "1 account" if n == 1 else f"{n} accounts"
+    n = deactivate()
+    accounts = "1 account" if n == 1 else f"{n:,} accounts"
     offer_undo(request, f"{accounts} switched off.", "deactivate", ids)
+    return redirect("dashboard:install-list")
+
+
+def _too_many(request: HtmxRequest) -> HttpResponse:
+    messages.error(
+        request,
+        f"At most {MOST_SWITCHED_OFF:,} accounts are switched off at once, and these are more. "
+        "Nothing was done. Narrow the list down by agency, state or name.",
+    )
     return redirect("dashboard:install-list")
 
 
@@ -172,6 +189,6 @@ def _snooze(request: HtmxRequest, selection: Selection) -> HttpResponse:
             troubled.iterator(), until=until, reason=reason, by=request.user.get_username()
         )
         record(request, "alert.snooze", count=n, reason=reason)
-    accounts = "1 account" if n == 1 else f"{n} accounts"
+    accounts = "1 account" if n == 1 else f"{n:,} accounts"
     offer_undo(request, f"No alerts about {accounts} for a while.", "snooze", [moment.isoformat()])
     return redirect("dashboard:install-list")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from django.test import Client
 from django.utils import timezone
 from django_q.models import OrmQ
@@ -48,7 +49,8 @@ def test_those_that_are_off_are_skipped(staff_client: Client, make_install: Any)
     on, off = make_install(), make_install(status=Status.UNINSTALLED)
     query = {"action": "refresh", "ids": [str(on.pk), str(off.pk)]}
     html = text_of(staff_client.get("/installs/bulk/", query))
-    assert "Refresh 1 account?" in html and "1 of them is removed or switched off" in html
+    assert "<title>Refresh 1 account ·" in html and "Refresh 1 account?" in html
+    assert "1 of them is removed or switched off" in html
     staff_client.post("/installs/bulk/run/", query)
     assert RenewalJob.objects.get().total == 1
 
@@ -67,6 +69,21 @@ def test_many_are_switched_off_and_one_click_takes_it_back(
     assert not off.all().exists()
     actions = AuditEvent.objects.order_by("pk").values_list("action", flat=True)
     assert list(actions) == ["install.deactivate", "install.reactivate"]
+
+
+def test_more_than_can_be_taken_back_at_once_are_not_switched_off(
+    staff_client: Client, make_install: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.bulk_views.MOST_SWITCHED_OFF", 2)
+    for _ in range(3):
+        make_install()
+    choice = {"action": "deactivate", "all": "1"}
+    for answer in (
+        staff_client.get("/installs/bulk/", choice, follow=True),
+        staff_client.post("/installs/bulk/run/", choice, follow=True),
+    ):
+        assert "At most 2 accounts are switched off at once" in text_of(answer)
+    assert not GoHighLevelIntegration.objects.filter(status=Status.DEACTIVATED).exists()
 
 
 def test_alerts_about_many_are_snoozed_and_one_click_takes_it_back(
