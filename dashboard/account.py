@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from django.db.models import Count, Q, QuerySet
 from django.urls import reverse
 
+from integrations import scopes
 from integrations.health import Status
 from integrations.models import LOCATION, GoHighLevelIntegration, RefreshAttempt
 from webhooks.models import GoHighLevelWebhook
@@ -57,6 +58,11 @@ def runway(install: GoHighLevelIntegration) -> datetime | None:
     if not install.is_active or install.renewed_at is None:
         return None
     return install.renewed_at + REFRESH_TOKEN_LIFE
+
+
+def missing_scopes(install: GoHighLevelIntegration) -> list[str]:
+    """Return what the app asks for now and the account did not allow, as far as that is known."""
+    return scopes.missing(install.scope) if install.is_active and install.scope else []
 
 
 def curl_example(install: GoHighLevelIntegration, base_url: str) -> str:

@@ -294,6 +294,7 @@ def _detail_context(request: HtmxRequest, install: GoHighLevelIntegration) -> di
         "timeline_kinds": KINDS,
         "progress": account.progress(install),
         "runway": account.runway(install),
+        "missing_scopes": account.missing_scopes(install),
         "snooze": snooze_of(install, timezone.now()),
     }
 

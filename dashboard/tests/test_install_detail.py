@@ -43,6 +43,18 @@ def add_event(**fields: Any) -> None:
     GoHighLevelWebhook.objects.create(webhook_id=str(uuid.uuid4()), **(values | fields))
 
 
+def test_what_the_account_did_not_allow_is_named_with_the_link_that_mends_it(
+    staff_client: Client, make_install: Make, settings: Any
+) -> None:
+    settings.GHL_SCOPES = "locations.readonly contacts.readonly"
+    behind = page(staff_client, make_install(scope="locations.readonly"))
+    missing = behind.partition("<dt>Missing</dt>")[2].partition("</dd>")[0]
+    assert "contacts.readonly" in missing and "locations.readonly" not in missing
+    assert "Copy reconnect link" in missing
+    for fine in (make_install(scope=settings.GHL_SCOPES), make_install(scope="")):
+        assert "<dt>Missing</dt>" not in page(staff_client, fine)
+
+
 def test_it_shows_state_facts_renewals_and_events(staff_client: Client, make_install: Make) -> None:
     row = make_install(name="Harbour Dental", scope="locations.readonly oauth.write")
     add_attempt(row)
