@@ -8,6 +8,7 @@ Nothing depends on having seen a change: whoever looks late finds the same state
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -17,8 +18,8 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from alerts import delivery, digest, watch
-from alerts.kinds import ACCESS, STANDSTILL, Kind, rank
-from alerts.models import Incident, Notice, Snooze, SnoozeQuerySet, Turn
+from alerts.kinds import ACCESS, OF_INSTALLS, STANDSTILL, Kind, rank
+from alerts.models import Incident, IncidentQuerySet, Notice, Snooze, SnoozeQuerySet, Turn
 from integrations.health import OFF, Status
 from integrations.models import GoHighLevelIntegration
 
@@ -47,6 +48,7 @@ def look(now: datetime) -> bool:
                 *_end_snoozes(now),
                 *_compare(found, now),
                 *_compare_access(found, now),
+                *_compare_besides_access(now),
                 *_close(now),
                 *_remind(now),
             ]
@@ -139,21 +141,18 @@ def key_of(install: GoHighLevelIntegration) -> str:
     return f"install:{install.pk}"
 
 
-# --- Besides the access of installs ---
+# --- Besides what single installs suffer from ---
 
 
 def _compare(found: Sequence[watch.Trouble], now: datetime) -> News:
     known = {
-        incident.key: incident
-        for incident in Incident.objects.open().exclude(kind__in=ACCESS)[: 10 * BATCH]
+        incident.key: incident for incident in Incident.objects.open().exclude(kind__in=OF_INSTALLS)
     }
     new = [trouble for trouble in found if trouble.key not in known]
     _follow([known[t.key] for t in found if t.key in known], found)
     seen = {trouble.key for trouble in found}
-    counted = {kind: sum(t.kind == kind for t in found) for kind in Kind}
-    # Of a kind with more than one look finds, one that was not found may still be there.
-    gone = [i for i in known.values() if i.key not in seen and counted[Kind(i.kind)] < watch.MOST]
-    _calm([i.pk for i in gone if i.calm_since is None], now)
+    gone = [i.pk for i in known.values() if i.key not in seen and i.calm_since is None]
+    Incident.objects.filter(pk__in=gone).update(calm_since=now)
     return _open([_from_trouble(trouble, now) for trouble in new], now)
 
 
@@ -211,11 +210,20 @@ def _compare_access(found: Sequence[watch.Trouble], now: datetime) -> News:
         Incident.objects.bulk_update(
             worse,
             ["kind", "cause", "calm_since", "acknowledged_at", "acknowledged_by", "remind_at"],
+            batch_size=BATCH,
         )
         news += [(incident, Notice.WORSE) for incident in worse]
         new = [_of_install(row, kind, now) for row in installs if row.pk not in known]
         news += _open(new, now)
-    _watch_access(now)
+    _calm_or_relapse(Incident.objects.open().filter(kind__in=ACCESS), watch.is_in_trouble(now), now)
+    return news
+
+
+def _compare_besides_access(now: datetime) -> News:
+    news: News = []
+    for kind, new, goes_on in watch.besides_access(now):
+        _calm_or_relapse(Incident.objects.open().filter(kind=kind), goes_on, now)
+        news += _open([_from_trouble(trouble, now) for trouble in new], now)
     return news
 
 
@@ -232,12 +240,10 @@ def _of_install(row: GoHighLevelIntegration, kind: Kind, now: datetime) -> Incid
     )
 
 
-def _watch_access(now: datetime) -> None:
-    mine = Incident.objects.open().filter(kind__in=ACCESS)
-    bad = watch.is_in_trouble(now)
-    mine.filter(bad, calm_since__isnull=False).update(calm_since=None, relapses=F("relapses") + 1)
-    calm = mine.filter(calm_since=None).exclude(bad)
-    _calm(list(calm.values_list("pk", flat=True)[:BATCH]), now)
+def _calm_or_relapse(mine: IncidentQuerySet, goes_on: Q, now: datetime) -> None:
+    relapsed = mine.filter(goes_on, calm_since__isnull=False)
+    relapsed.update(calm_since=None, relapses=F("relapses") + 1)
+    mine.filter(~goes_on, calm_since=None).update(calm_since=now)
 
 
 # --- Beginning and end ---
@@ -254,27 +260,24 @@ def _open(new: list[Incident], now: datetime) -> News:
         incident.open_key = incident.key
         incident.relapses = relapses.get(incident.key, 0)
         incident.remind_at = now + REMIND_EVERY
-    Incident.objects.bulk_create(new)
+    Incident.objects.bulk_create(new, batch_size=BATCH)
     return [(incident, Notice.BEGAN) for incident in new]
-
-
-def _calm(pks: Iterable[object], now: datetime) -> None:
-    Incident.objects.filter(pk__in=list(pks)).update(calm_since=now)
 
 
 def _close(now: datetime) -> News:
     """End those that have been well for long enough: at once the first time, for longer each time
     that they came back lately."""
     calm = Incident.objects.open().filter(calm_since__isnull=False).select_related("integration")
-    closed = []
-    for incident in calm.order_by("calm_since")[:BATCH]:
-        if incident.calm_since is None or now - incident.calm_since < _hold(incident.relapses):
-            continue
-        incident.closed_at, incident.open_key = incident.calm_since, None
-        incident.remind_at, incident.ending = None, _ending(incident)
-        closed.append(incident)
-    Incident.objects.bulk_update(closed, ["closed_at", "open_key", "remind_at", "ending"])
-    return [(incident, Notice.ENDED) for incident in closed if incident.announced_at]
+    closed: defaultdict[str, list[Incident]] = defaultdict(list)
+    for incident in calm.order_by("calm_since")[: watch.MOST]:
+        if incident.calm_since and now - incident.calm_since >= _hold(incident.relapses):
+            closed[_ending(incident)].append(incident)
+    for ending, some in closed.items():
+        Incident.objects.filter(pk__in=[incident.pk for incident in some]).update(
+            closed_at=F("calm_since"), open_key=None, remind_at=None, ending=ending
+        )
+    announced = [i for some in closed.values() for i in some if i.announced_at]
+    return [(incident, Notice.ENDED) for incident in announced]
 
 
 def _hold(relapses: int) -> timedelta:
@@ -291,7 +294,7 @@ def _ending(incident: Incident) -> str:
 
 
 def _remind(now: datetime) -> News:
-    due = list(Incident.objects.open().filter(remind_at__lte=now, calm_since=None)[:BATCH])
+    due = list(Incident.objects.open().filter(remind_at__lte=now, calm_since=None)[: watch.MOST])
     Incident.objects.filter(pk__in=[i.pk for i in due]).update(remind_at=now + REMIND_EVERY)
     return [(incident, Notice.STILL) for incident in due]
 

@@ -29,6 +29,8 @@ class Kind(models.TextChoices):
 # What an install's access can suffer from, the worst last: an install has one incident at a time,
 # which becomes worse or better.
 ACCESS = (Kind.EXPIRED, Kind.DAMAGED, Kind.NEEDS_RECONNECT)
+# Anything up to all installs can have these at once; one look begins watch.MOST of each at most.
+OF_INSTALLS = (*ACCESS, Kind.RUNWAY, Kind.SILENCE)
 # While one of these goes on, WhatReach itself does not do its work.
 STANDSTILL = (Kind.WORKER, Kind.SCHEDULER, Kind.RENEWALS)
 # Those that whoever runs WhatReach mends; the outgoing heartbeat reports them as a failure.

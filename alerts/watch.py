@@ -8,32 +8,33 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, Exists, Min, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, Min, OuterRef, Q, Sum
 
 from access.models import KeyAlert
 from alerts.kinds import ACCESS, Kind
 from alerts.messages import span
 from alerts.models import Channel, Incident
 from integrations import heartbeat, outage
-from integrations.health import Status
+from integrations.health import OFF, Status
 from integrations.models import (
     PASSING_CAUSES,
     GoHighLevelIntegration,
+    IntegrationQuerySet,
     Outage,
     RefreshAttempt,
 )
 from webhooks import meter, rhythm
-from webhooks.models import AnswerCount, Endpoint, GoHighLevelWebhook, Outcome
+from webhooks.models import AnswerCount, Endpoint, EventRhythm, GoHighLevelWebhook, Outcome
 
-# Of one kind so many at a time: the rest is found by the next look.
-MOST = 200
+# Of one kind so many accounts at a time: the rest is found by the next look.
+MOST = 5_000
 # An ended token that was not tried yet: after a start, and after an outage, the worker needs a
 # moment to renew them.
 GRACE = timedelta(minutes=5)
@@ -64,7 +65,7 @@ class Trouble:
 
 
 def troubles(now: datetime) -> list[Trouble]:
-    """Return what is wrong besides the access of single installs."""
+    """Return what is wrong besides what single installs suffer from."""
     present_outage = outage.current()
     return [
         *standstill(now),
@@ -73,8 +74,6 @@ def troubles(now: datetime) -> list[Trouble]:
         *_parked_events(),
         *_answers(now),
         *_endpoints(),
-        *_silences(now),
-        *_runways(now),
         *_key_uses(),
         *_disk(),
         *_failed_channels(),
@@ -124,6 +123,16 @@ def accounts_in_trouble(now: datetime) -> Iterator[tuple[Kind, list[GoHighLevelI
         yield kind, list(_without_incident(rows, kind)[:MOST])
 
 
+def besides_access(now: datetime) -> Iterator[tuple[Kind, list[Trouble], Q]]:
+    """Yield each other kind of trouble of installs, with what is new of it, and the condition of
+    an incident that goes on."""
+    yield Kind.RUNWAY, _runways(now), Q(Exists(_short(now).filter(pk=OuterRef("integration"))))
+    silent = EventRhythm.objects.filter(
+        account_id=OuterRef("integration__resource_id"), silent_at__lte=now
+    )
+    yield Kind.SILENCE, _silences(now), Q(Exists(silent)) & ~Q(integration__status__in=OFF)
+
+
 def is_in_trouble(now: datetime) -> Q:
     """The condition of an access incident that goes on, by what its install is now."""
     return Q(integration__status__in=(Status.REFUSED, Status.DAMAGED)) | Q(
@@ -131,13 +140,14 @@ def is_in_trouble(now: datetime) -> Q:
     )
 
 
-def _without_incident(
-    rows: QuerySet[GoHighLevelIntegration], kind: Kind
-) -> QuerySet[GoHighLevelIntegration]:
+def _without_incident(rows: IntegrationQuerySet, kind: Kind) -> IntegrationQuerySet:
     # Worse ones take the place of a better one, never the other way round.
-    kinds = ACCESS[ACCESS.index(kind) :]
+    return _without(ACCESS[ACCESS.index(kind) :], rows).order_by("cause_since", "pk")
+
+
+def _without(kinds: Sequence[Kind], rows: IntegrationQuerySet) -> IntegrationQuerySet:
     known = Incident.objects.open().filter(integration=OuterRef("pk"), kind__in=kinds)
-    return rows.filter(~Exists(known)).order_by("cause_since", "pk")
+    return rows.filter(~Exists(known))
 
 
 def _renewals(now: datetime) -> list[Trouble]:
@@ -227,11 +237,12 @@ def _endpoints() -> list[Trouble]:
             endpoint.get_disabled_reason_display(),
             company_id=endpoint.company_id,
         )
-        for endpoint in off[:MOST]
+        for endpoint in off
     ]
 
 
 def _silences(now: datetime) -> list[Trouble]:
+    unknown = _without([Kind.SILENCE], GoHighLevelIntegration.objects.all())
     return [
         Trouble(
             f"silence:{silence.install.pk}",
@@ -242,16 +253,12 @@ def _silences(now: datetime) -> list[Trouble]:
             company_id=silence.install.company_id,
             integration_id=silence.install.pk,
         )
-        for silence in rhythm.silent(now, most=MOST)
+        for silence in rhythm.silent(now, among=unknown, most=MOST)
     ]
 
 
 def _runways(now: datetime) -> list[Trouble]:
-    short = GoHighLevelIntegration.objects.without_secrets().filter(
-        cause__in=IDLE_CAUSES,
-        status__in=(Status.ACTIVE, Status.PAUSED),
-        renewed_at__lte=now - SHORT_RUNWAY,
-    )
+    short = _without([Kind.RUNWAY], _short(now)).without_secrets()
     return [
         Trouble(
             f"runway:{row.pk}",
@@ -265,6 +272,14 @@ def _runways(now: datetime) -> list[Trouble]:
     ]
 
 
+def _short(now: datetime) -> IntegrationQuerySet:
+    return GoHighLevelIntegration.objects.filter(
+        cause__in=IDLE_CAUSES,
+        status__in=(Status.ACTIVE, Status.PAUSED),
+        renewed_at__lte=now - SHORT_RUNWAY,
+    )
+
+
 def _key_uses() -> list[Trouble]:
     unusual = KeyAlert.objects.filter(accepted_at=None).select_related("key").order_by("-at")
     return [
@@ -275,7 +290,7 @@ def _key_uses() -> list[Trouble]:
             alert.at,
             f"{alert.get_kind_display()}.",
         )
-        for alert in unusual[:MOST]
+        for alert in unusual
     ]
 
 
@@ -291,7 +306,7 @@ def _disk() -> list[Trouble]:
 
 
 def _failed_channels() -> list[Trouble]:
-    failed = Channel.objects.filter(disabled_why=Channel.FAILED)[:MOST]
+    failed = Channel.objects.filter(disabled_why=Channel.FAILED)
     return [
         Trouble(
             channel_key(channel),

@@ -130,10 +130,10 @@ def read_figures(now: datetime) -> Figures:
 
 
 def silent_accounts(user: User, now: datetime) -> list[SilentAccount]:
+    visible = GoHighLevelIntegration.objects.visible_to(user)
     return [
         SilentAccount(s.install, s.last_at, _silence(s, now))
-        for s in rhythm.silent(now, most=MOST_SILENT)
-        if not user.agencies or s.install.company_id in user.agencies
+        for s in rhythm.silent(now, among=visible, most=MOST_SILENT)
     ]
 
 

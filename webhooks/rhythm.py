@@ -11,9 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef
 
-from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
+from integrations.models import (
+    COMPANY,
+    LOCATION,
+    GoHighLevelIntegration,
+    IntegrationQuerySet,
+)
 from webhooks.models import EventRhythm, GoHighLevelWebhook
 
 # Events within a minute of each other are one sign of life.
@@ -64,16 +69,20 @@ def note(events: Iterable[GoHighLevelWebhook]) -> None:
     )
 
 
-def silent(now: datetime, *, most: int = 100) -> list[Silence]:
-    """Return the silent accounts whose install has not ended, the longest silent first."""
-    rhythms = EventRhythm.objects.filter(silent_at__lte=now).order_by("silent_at")
-    found = {rhythm.account_id: rhythm for rhythm in rhythms[:most]}
+def silent(
+    now: datetime, *, among: IntegrationQuerySet | None = None, most: int = 100
+) -> list[Silence]:
+    """Return the silent accounts whose install has not ended, the longest silent first; of the
+    installs `among` alone, if these are given."""
+    installs = GoHighLevelIntegration.objects.all() if among is None else among
+    installs = installs.renewable().filter(user_type__in=(LOCATION, COMPANY))
+    its_install = installs.filter(resource_id=OuterRef("account_id"))
+    rhythms = EventRhythm.objects.filter(Exists(its_install), silent_at__lte=now)
+    found = {rhythm.account_id: rhythm for rhythm in rhythms.order_by("silent_at")[:most]}
     if not found:
         return []
-    installs = GoHighLevelIntegration.objects.renewable().without_secrets()
-    sub_accounts = Q(user_type=LOCATION, resource_id__in=found)
-    agencies = Q(user_type=COMPANY, resource_id__in=found)
-    by_id = {install.resource_id: install for install in installs.filter(sub_accounts | agencies)}
+    theirs = installs.filter(resource_id__in=found).without_secrets()
+    by_id = {install.resource_id: install for install in theirs}
     return [
         Silence(by_id[account_id], rhythm.last_at, rhythm.usual_s, rhythm.longest_s)
         for account_id, rhythm in found.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from integrations import outage
 from integrations.health import Status
 from integrations.models import GoHighLevelIntegration
 from integrations.refresh import Outcome, refresh_integration
+from webhooks.models import EventRhythm
 
 BEGAN, WORSE, STILL, ENDED = Notice.BEGAN, Notice.WORSE, Notice.STILL, Notice.ENDED
 
@@ -337,6 +339,21 @@ def test_many_at_once_are_one_message(make_install, clock, channel):
     assert "… and 10 more" in message.body
 
 
+def test_hundreds_at_once_are_one_message_too(make_install, clock, channel):
+    refuse(make_install(), clock.now)
+    first = GoHighLevelIntegration.objects.get()
+    for n in range(300):
+        first.pk, first.resource_id = uuid.uuid4(), f"loc-{n}"
+        first.save(force_insert=True)
+    clock.tick()
+    clock.tick()
+    assert [message.subject for message in mail.outbox] == ["[WhatReach] Incidents: 301 began"]
+    GoHighLevelIntegration.objects.update(status=Status.ACTIVE, cause="")
+    clock.tick()
+    clock.tick()
+    assert [message.subject for message in mail.outbox[1:]] == ["[WhatReach] Incidents: 301 ended"]
+
+
 def test_only_one_looks_at_a_time(db):
     now = timezone.now()
     assert incidents.look(now)
@@ -355,9 +372,10 @@ def test_a_look_makes_the_same_queries_whatever_goes_on(
         refuse(make_install(), clock.now)
         make_install(expires_in=-timedelta(minutes=1), failures=5, cause="our_request")
     # turn (2) and its end, heartbeats, overdue, outage, credentials, parked, answers, meter,
-    # endpoints, rhythms, runways, keys, failed channels, transaction (2), ended snoozes, open
-    # incidents, refused, damaged, expired, relapsed, calm, to close, to remind, digests
-    quiet = 27
+    # endpoints, keys, failed channels, transaction (2), ended snoozes, open incidents, refused,
+    # damaged, expired, relapsed, calm, the last two also of runways and rhythms besides these
+    # themselves, to close, to remind, digests
+    quiet = 31
     # refused and expired: their incidents, earlier ones, insert; snoozes, announced, channels,
     # waiting, delivery, notices
     with django_assert_num_queries(quiet + 12):
@@ -375,7 +393,7 @@ def test_in_an_outage_a_look_makes_one_query_more(
     fail(rows)
     all_tokens_end(clock)
     clock.tick()
-    with django_assert_num_queries(28):  # the 27 of above; how many are affected
+    with django_assert_num_queries(32):  # the 31 of above; how many are affected
         incidents.look(clock.now)
 
 
@@ -385,3 +403,52 @@ def test_more_than_one_look_finds_come_with_the_next(make_install, clock, monkey
         refuse(make_install(), clock.now)
     clock.ticks(3)
     assert Incident.objects.open().count() == 7
+
+
+def silence(row, now):
+    last = now - timedelta(days=9)
+    EventRhythm.objects.create(account_id=row.resource_id, last_at=last, gaps=50, silent_at=last)
+
+
+def hear(row, now):
+    EventRhythm.objects.filter(pk=row.resource_id).update(silent_at=now + timedelta(days=9))
+
+
+def leave_idle(row, now):
+    long_ago = now - timedelta(days=350)
+    change(row, status=Status.PAUSED, cause="location_inactive", renewed_at=long_ago, renew_at=None)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"), [(silence, hear), (leave_idle, heal)], ids=["silence", "runway"]
+)
+def test_of_silences_and_idle_tokens_none_is_left_out_and_each_ends_by_itself(
+    make_install, clock, channel, told, monkeypatch, begin, end
+):
+    monkeypatch.setattr(watch, "MOST", 3)
+    rows = [make_install(name=f"Account {n}") for n in range(7)]
+    for row in rows:
+        begin(row, clock.now)
+    clock.ticks(4)
+    assert sorted(told()) == [(row.name, BEGAN) for row in rows]
+    end(rows[5], clock.now)
+    clock.ticks(2)
+    assert told()[7:] == [("Account 5", ENDED)]
+    assert Incident.objects.open().count() == 6
+
+
+def test_a_silence_that_comes_back_soon_flaps(make_install, clock, channel, told):
+    row = make_install(name="Harbour Dental")
+    silence(row, clock.now)
+    clock.tick()
+    hear(row, clock.now)
+    clock.tick()
+    EventRhythm.objects.update(silent_at=clock.now)
+    clock.tick()
+    hear(row, clock.now)
+    clock.tick()
+    assert [what for _who, what in told()] == [BEGAN, ENDED, BEGAN]
+    EventRhythm.objects.update(silent_at=clock.now)
+    clock.tick()
+    incident = Incident.objects.open().get()
+    assert (incident.relapses, incident.calm_since) == (2, None)

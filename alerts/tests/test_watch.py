@@ -26,7 +26,8 @@ def alive(db):
 
 
 def found(now=NOW):
-    return {trouble.kind: trouble for trouble in watch.troubles(now)}
+    of_installs = [trouble for _kind, new, _q in watch.besides_access(now) for trouble in new]
+    return {trouble.kind: trouble for trouble in [*watch.troubles(now), *of_installs]}
 
 
 def test_nothing_is_found_where_nothing_is_wrong(make_install):

@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from integrations.health import Status
+from integrations.models import GoHighLevelIntegration
 from webhooks import rhythm, tasks
 from webhooks.models import EventRhythm, GoHighLevelWebhook
 
@@ -71,6 +72,17 @@ def test_an_install_that_has_ended_may_be_silent(make_install, status):
     account_id = make_install(status=status).resource_id
     came_every(timedelta(hours=1), account_id, since=NOON, until=NOON + timedelta(hours=30))
     assert rhythm.silent(NOON + timedelta(days=30)) == []
+
+
+def test_accounts_that_have_ended_take_no_place_of_those_that_are_silent(make_install):
+    gone = make_install(status=Status.UNINSTALLED).resource_id
+    present = make_install()
+    for account_id in (gone, present.resource_id):
+        came_every(timedelta(hours=1), account_id, since=NOON, until=NOON + timedelta(hours=30))
+    [silence] = rhythm.silent(NOON + timedelta(days=30), most=1)
+    assert silence.install == present
+    others = GoHighLevelIntegration.objects.exclude(pk=present.pk)
+    assert rhythm.silent(NOON + timedelta(days=30), among=others) == []
 
 
 def test_the_next_event_ends_the_silence(make_install):
