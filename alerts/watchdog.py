@@ -35,6 +35,9 @@ PATIENCE_S = 30
 # What a database needs at most that answers at all.
 ANSWER_S = 5
 REMIND_EVERY = timedelta(hours=24)
+# The database answers, and yet the look ends with a fault. An upgrade takes no longer.
+FAILS = "the look does not work"
+_PASSES_WITHIN = timedelta(minutes=10)
 _STATE_BYTES = 2000
 
 
@@ -62,9 +65,8 @@ def run(now: datetime) -> Report:
         with _at_most(PATIENCE_S):
             report = _look(now)
     except (DatabaseFault, TooLong) as error:
-        report = _without_a_look(error, now)
-    else:
-        report.told += _tell_of_database("", now) + delivery.deliver_due(now)["sent"]
+        return _without_a_look(error, now)
+    report.told += _tell_of_database("", now) + delivery.deliver_due(now)["sent"]
     if not report.is_fine:
         ping.ping(well=False)
     return report
@@ -72,14 +74,14 @@ def run(now: datetime) -> Report:
 
 def _without_a_look(error: Exception, now: datetime) -> Report:
     """Tell of the database if it is to blame. Else the next look may work: new code, for example,
-    looks before `migrate` has run."""
-    fault = _what_ails_the_database(error)
-    if not fault:
-        why = f"The look did not work ({type(error).__name__}): is a migrate due?"
-        logger.error(why)
-        return Report(standing_still=[why])
-    logger.error("%s: %s", fault.capitalize(), type(error).__name__)
+    looks before `migrate` has run. That is told when it lasts."""
+    fault = _what_ails_the_database(error) or FAILS
+    why = f"{fault.capitalize()} ({type(error).__name__})"
+    logger.error(why)
     told = _tell_of_database(fault, now)
+    if fault == FAILS:
+        return Report(standing_still=[f"{why}: is a migrate due?"], told=told)
+    ping.ping(well=False)
     return Report(database=False, standing_still=[fault.capitalize()], told=told)
 
 
@@ -121,35 +123,56 @@ _WORDS = {
         "The database has room again",
         "It was full for {}.",
     ),
+    FAILS: _Words(
+        "WhatReach has not been able to look at itself since {}, so it makes no alerts. Whoever "
+        "runs WhatReach acts: python manage.py doctor says more.",
+        "WhatReach looks at itself again",
+        "It could not for {}.",
+    ),
 }
 
 
 def _tell_of_database(fault: str, now: datetime) -> int:
     """Tell once what the database suffers from, each day that it still does, and when it is over;
     whom that did not reach, at the next look again, for a day. Return how many were told. `fault`:
-    AWAY, FULL, or empty."""
+    AWAY, FULL, FAILS, or empty."""
     file = Path(settings.WATCHDOG_STATE_FILE)
-    state = _read(file)
+    before = _read(file)
+    state = _follow(before, fault, now)
+    if state.get("left"):
+        return _tell(file, state)
+    if state != before or not file.exists():
+        _write(file, state)
+    return 0
+
+
+def _follow(state: dict[str, Any], fault: str, now: datetime) -> dict[str, Any]:
+    """Return what the file is to say: the fault, since when, when it is over, when it is to be told
+    (again), and who is left to be told."""
     known = "" if "over_at" in state else state.get("fault", "")
-    told_at = state.get("over_at") or state.get("told_at")
-    is_old = told_at is not None and now - datetime.fromisoformat(told_at) >= REMIND_EVERY
-    if fault and (fault != known or is_old):
-        since = state["since"] if fault == known else now.isoformat()
-        state = {"fault": fault, "since": since, "told_at": now.isoformat()}
+    if fault == FAILS and known in (AWAY, FULL):
+        return state  # whether that is over, a look says that works
+    if fault and fault != known:
+        tell_at = now + (_PASSES_WITHIN if fault == FAILS else timedelta())
+        state = {"fault": fault, "since": now.isoformat(), "tell_at": tell_at.isoformat()}
     elif known and not fault:
-        state = {"fault": known, "since": state["since"], "over_at": now.isoformat()}
-    elif not state.get("left") or is_old:
-        if not file.exists() or (state and not fault):
-            _write(file, {})
-        return 0
-    return _tell(file, state)
+        if "left" not in state:  # nobody has heard of it
+            return {}
+        over = {"over_at": now.isoformat(), "tell_at": now.isoformat()}
+        state = {"fault": known, "since": state["since"], **over}
+    if not state or now < datetime.fromisoformat(state["tell_at"]):
+        return state
+    if "over_at" in state and "left" in state:  # tried for a day
+        return {}
+    again = (now + REMIND_EVERY).isoformat()
+    return state | {"tell_at": again, "left": list(_recipients(state["fault"]))}
 
 
 def _tell(file: Path, state: dict[str, Any]) -> int:
-    """Tell those who are left, or all, and note who is left then."""
+    """Tell those who are left, and note who is left then."""
     tell = _recipients(state["fault"])
-    asked = [name for name in state.get("left", tell) if name in tell]
-    _write(file, state | {"left": asked})  # for the case that this process is killed
+    asked = [name for name in state["left"] if name in tell]
+    _write(file, state)  # for the case that this process is killed
     message = _message(state)
     outcomes = {name: tell[name](message) for name in asked}
     for outcome in outcomes.values():
@@ -194,7 +217,7 @@ def _read(file: Path) -> dict[str, Any]:
         state: dict[str, Any] = json.loads(file.read_text())
     except (OSError, ValueError):
         return {}
-    return state
+    return state if "tell_at" in state else {}
 
 
 def _write(file: Path, state: dict[str, Any]) -> None:

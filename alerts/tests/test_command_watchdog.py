@@ -15,7 +15,7 @@ import pytest
 import time_machine
 from django.core import mail
 from django.core.management import call_command
-from django.db import IntegrityError, OperationalError, connection
+from django.db import IntegrityError, OperationalError, ProgrammingError, connection
 from django.utils import timezone
 
 from alerts import incidents
@@ -191,24 +191,44 @@ def test_what_was_told_needs_no_more_room_on_the_disk(alive, state_file, full_da
 # --- A look that does not work, on a database that answers ---
 
 
-@pytest.mark.parametrize(
-    "fault", [OperationalError(1213, "Deadlock found"), IntegrityError(), TooLong()]
-)
-def test_a_look_that_does_not_work_is_no_fault_of_the_database(alive, receiver, settings, fault):
-    settings.WATCHDOG_URLS = [receiver.url]
-
+def each_look_ends_with(fault):
     def fail(execute, sql, *arguments):
         if "alerts_incident" in sql:
             raise fault
         return execute(sql, *arguments)
 
-    with connection.execute_wrapper(fail):
+    return connection.execute_wrapper(fail)
+
+
+@pytest.mark.parametrize(
+    "fault", [OperationalError(1213, "Deadlock found"), IntegrityError(), TooLong()]
+)
+def test_a_look_that_does_not_work_is_no_fault_of_the_database(alive, receiver, settings, fault):
+    settings.WATCHDOG_URLS = [receiver.url]
+    with each_look_ends_with(fault):
+        assert watchdog()[0] == 1
         status, printed = watchdog("--json")
-    why = f"The look did not work ({type(fault).__name__}): is a migrate due?"
+    why = f"The look does not work ({type(fault).__name__}): is a migrate due?"
     assert (status, json.loads(printed)["standing_still"]) == (1, [why])
     assert json.loads(printed)["database"]
     assert watchdog() == (0, "All runs.\n")
     assert receiver.bodies == []
+
+
+def test_a_look_that_does_not_work_for_long_is_told_and_so_is_its_end(alive, receiver, settings):
+    settings.WATCHDOG_URLS = [receiver.url]
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        with each_look_ends_with(ProgrammingError("column does not exist")):
+            for _ in range(12):
+                watchdog()
+                clock.shift(timedelta(minutes=1))
+        for name in heartbeat.PARTS:
+            heartbeat.beat(name)
+        assert watchdog() == (0, "All runs.\n")
+    assert [body["title"] for body in receiver.bodies] == [
+        "[WhatReach] The look does not work",
+        "[WhatReach] WhatReach looks at itself again",
+    ]
 
 
 # --- Without the database: a process of its own ---
