@@ -13,7 +13,7 @@ from webhooks.models import AnswerCount, Outcome
 
 @dataclass(frozen=True)
 class Rates:
-    """`handed_out`: access tokens given to other back ends, as of the last minute."""
+    """`handed_out`: tokens given to other back ends and calls passed on, as of the last minute."""
 
     since: datetime
     renewed: int
@@ -33,10 +33,10 @@ def read_rates(now: datetime) -> Rates:
         not_renewed=Count("pk", filter=Q(outcome__in=ended)),
     )
     events = AnswerCount.objects.filter(hour__gte=since, outcome=Outcome.STORED)
-    tokens = KeyHour.objects.filter(hour__gte=since)
+    hours = KeyHour.objects.filter(hour__gte=since)
     return Rates(
         since,
         **renewals,
         events=events.aggregate(n=Sum("count"))["n"] or 0,
-        handed_out=tokens.aggregate(n=Sum("uses"))["n"] or 0,
+        handed_out=hours.aggregate(n=Sum("uses"))["n"] or 0,
     )

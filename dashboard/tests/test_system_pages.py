@@ -76,7 +76,7 @@ def test_it_says_how_much_was_done_lately_and_how_large_the_database_is(
         AnswerCount.objects.create(hour=at, **values)
         KeyHour.objects.create(key=key, hour=at, uses=n * 2, installs=1)
     html = page(staff_client, "/system/")
-    assert "2, 1 more failed" in html and "7 came in" in html and "14 handed out" in html
+    assert "2, 1 more failed" in html and "7 came in" in html and "14 tokens and calls" in html
     assert re.search(r"<dt>Database size</dt><dd>\d+ [kM]B</dd>", html)
     limited = Client()
     limited.force_login(make_person("kim", Role.VIEWER, agencies=["agency-1"]))
