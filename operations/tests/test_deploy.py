@@ -235,11 +235,11 @@ def test_what_is_not_built_or_started_here_says_so(name, says):
     assert says in (DEPLOY / name).read_text().splitlines()[0]
 
 
-@pytest.mark.skipif(not shutil.which("docker-compose"), reason="docker-compose is missing")
 def test_docker_compose_accepts_its_file(tmp_path):
+    compose = tool("docker-compose", "docker-compose")
     shutil.copytree(DEPLOY, tmp_path / "deploy")
     (tmp_path / ".env").write_text("POSTGRES_PASSWORD=abc123\n")
-    run("docker-compose", "-f", "deploy/compose.yaml", "--env-file", ".env", "config", cwd=tmp_path)
+    run(compose, "-f", "deploy/compose.yaml", "--env-file", ".env", "config", cwd=tmp_path)
 
 
 def test_what_the_containers_start_and_read_is_there():
