@@ -21,7 +21,7 @@ from dashboard.selection import Selection, read_selection
 from dashboard.sentences import LOOKS
 from dashboard.summary import summarise
 from dashboard.undo import offer_undo, take_back
-from integrations import bulk, ending
+from integrations import bulk, ending, snapshots
 from integrations.deadlocks import atomically
 from integrations.health import WORST_FIRST, State
 
@@ -86,7 +86,8 @@ def _preview(
 ) -> HttpResponse:
     now, action = timezone.now(), ACTIONS.get(name)
     counts = selection.counts(now)
-    skipped = sum(n for state, n in counts.items() if action and state in action.skips)
+    states = snapshots.by_state(counts)
+    skipped = sum(n for state, n in states.items() if action and state in action.skips)
     total = sum(counts.values())
     if action is None or total == skipped:
         messages.warning(request, "There is nothing to do for these accounts.")
@@ -104,7 +105,7 @@ def _preview(
         "more": max(total - skipped - MOST_NAMED, 0),
         "skipped": skipped,
         "summary": summarise(counts),
-        "states": [(LOOKS[state], counts[state]) for state in WORST_FIRST if counts.get(state)],
+        "states": [(LOOKS[state], states[state]) for state in WORST_FIRST if states.get(state)],
         "form": form if name == "snooze" else None,
     }
     status = 400 if form.is_bound else 200

@@ -32,6 +32,7 @@ GROUP_OF_STATE = {state: group for group, states in _STATES.items() for state in
 # As snapshots count: a renewal in flight does not change what an account is.
 _COUNTED: dict[str, list[str]] = {
     **_STATES,
+    NEEDS_YOU: [*_STATES[NEEDS_YOU], snapshots.UNFINISHED],
     RECOVERING: [*_STATES[RECOVERING], snapshots.RECOVERING],
     WORKING: [*_STATES[WORKING], State.REFRESHING],
 }
@@ -61,13 +62,17 @@ def in_group(group: str) -> Q:
     """Return the condition of a group, for rows that carry `state_now`.
 
     A renewal in flight does not change what an account is: a healthy one stays healthy, one that
-    was in trouble is recovering.
+    was in trouble is recovering. An install that nobody finished waits for somebody.
     """
     condition = Q(state_now__in=_STATES[group])
+    unfinished = Q(state_now=State.WAITING, cause=UNFINISHED)
+    if group == NEEDS_YOU:
+        condition |= unfinished
     if group == WORKING:
         condition |= Q(state_now=State.REFRESHING, failures=0)
     if group == RECOVERING:
         condition |= Q(state_now=State.REFRESHING, failures__gt=0)
+        condition &= ~unfinished
     return condition
 
 
@@ -75,7 +80,9 @@ def narrowed(group: str, now: datetime) -> Q:
     """Return a wider condition than `in_group`, in terms that indexes answer: the state itself is
     worked out row by row, which is too much for a million rows when a few are wanted."""
     return {
-        NEEDS_YOU: Q(status__in=(Status.REFUSED, Status.DAMAGED)) | near_end(now),
+        NEEDS_YOU: Q(status__in=(Status.REFUSED, Status.DAMAGED))
+        | Q(status=Status.WAITING, cause=UNFINISHED)
+        | near_end(now),
         RECOVERING: unwell(now),
         PAUSED: Q(status=Status.PAUSED),
         OFF: ended(),
@@ -84,9 +91,11 @@ def narrowed(group: str, now: datetime) -> Q:
 
 @dataclass(frozen=True)
 class Summary:
-    """How many installs are in each group."""
+    """How many installs are in each group. `connecting`: how many of the recovering ones only
+    wait for their first token, which is how an install begins, and no trouble."""
 
     counts: Mapping[str, int]
+    connecting: int = 0
 
     @property
     def total(self) -> int:
@@ -102,23 +111,30 @@ class Summary:
         return self.counts[NEEDS_YOU]
 
     @property
+    def recovering(self) -> int:
+        """How many were in order before, and are to be again."""
+        return self.counts[RECOVERING] - self.connecting
+
+    @property
     def percentage(self) -> int | None:
         """The healthy ones of those that are to work, rounded down; None when there are none."""
-        due = self.live - self.counts[PAUSED]
+        due = self.live - self.counts[PAUSED] - self.connecting
         return self.counts[WORKING] * 100 // due if due else None
 
     @property
     def tone(self) -> Tone:
         if self.needs_you:
             return Tone.RED
-        return Tone.AMBER if self.counts[RECOVERING] else Tone.GREEN
+        return Tone.AMBER if self.recovering else Tone.GREEN
 
     @property
     def bar(self) -> list[dict[str, object]]:
-        """The groups side by side on a bar 1000 wide, the good first: {"tone", "x", "width"}."""
+        """The groups side by side on a bar 1000 wide, the good first: {"tone", "x", "width"}. Its
+        end stays empty for those that are being connected."""
         parts, x = [], 0
         for tile in reversed(TILES):
-            if tile.group != OFF and (n := self.counts[tile.group]):
+            n = self.recovering if tile.group == RECOVERING else self.counts[tile.group]
+            if tile.group != OFF and n:
                 # Even one of many must be seen.
                 width = max(n * 1000 // self.live, 6)
                 parts.append({"tone": tile.tone, "x": x, "width": width})
@@ -130,15 +146,16 @@ class Summary:
         """The first thing that staff read."""
         if not self.live:
             return "No account is connected."
-        fine = _are(self.counts[WORKING], "fine")
-        recovering = self.counts[RECOVERING]
+        rest = [_are(self.connecting, "being connected"), _are(self.counts[WORKING], "fine")]
         if self.needs_you:
-            rest = [_are(recovering, "recovering"), fine]
+            rest = [_are(self.recovering, "recovering"), *rest]
             return f"{_accounts(self.needs_you, 'needs', 'need')} you.{_joined(rest)}"
-        if recovering:
-            return f"{_accounts(recovering, 'is', 'are')} recovering.{_joined([fine])}"
+        if self.recovering:
+            return f"{_accounts(self.recovering, 'is', 'are')} recovering.{_joined(rest)}"
         if paused := self.counts[PAUSED]:
-            return f"{_accounts(paused, 'is', 'are')} paused by HighLevel.{_joined([fine])}"
+            return f"{_accounts(paused, 'is', 'are')} paused by HighLevel.{_joined(rest)}"
+        if self.connecting:
+            return f"{_accounts(self.connecting, 'is', 'are')} being connected.{_joined(rest[1:])}"
         if self.live == 1:
             return "Your one account is connected."
         return f"All {self.live:,} accounts are connected."
@@ -147,7 +164,11 @@ class Summary:
 def summarise(counts: Mapping[str, int]) -> Summary:
     """Add up the counts by state (integrations/snapshots.py) to those of the groups."""
     return Summary(
-        {group: sum(counts.get(state, 0) for state in states) for group, states in _COUNTED.items()}
+        {
+            group: sum(counts.get(state, 0) for state in states)
+            for group, states in _COUNTED.items()
+        },
+        connecting=counts.get(State.WAITING, 0),
     )
 
 

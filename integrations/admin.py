@@ -111,7 +111,7 @@ class IntegrationAdmin(ModelAdmin):
     exclude = ["access_token_encrypted", "refresh_token_encrypted", "lease_id"]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        counts = snapshots.counts_of_agency("", timezone.now())
+        counts = snapshots.by_state(snapshots.counts_of_agency("", timezone.now()))
         health = [(s.value, label, counts[s]) for s, label in _STATES if counts.get(s)]
         return super().changelist_view(request, {"health": health, **(extra_context or {})})
 

@@ -31,12 +31,16 @@ from django.db.models import (
 )
 
 from access.models import User
+from integrations import install
 from integrations.health import State, Status
 from integrations.models import GoHighLevelIntegration, HealthDay, IntegrationQuerySet
 from integrations.states import ended, refreshing, state_expression, unwell
 
 LIVE_UP_TO = 5_000
-RECOVERING = "recovering"  # a renewal in flight after failures
+# Parts of states that are counted apart: those with a renewal in flight after failures, and those
+# that wait for an install that nobody finished.
+RECOVERING = "recovering"
+UNFINISHED = "unfinished"
 HOURS_AHEAD = 25  # the pictures' 24, and one more for those who look when the hour is over
 # A look may take this part of the worker's time at most.
 REST_FACTOR = 30
@@ -47,9 +51,10 @@ _LATER = "later"
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`counts`: {state or RECOVERING: installs}; some who are being renewed count as healthy.
-    `due`, `ends`: {full hour (UTC): installs}, of the coming HOURS_AHEAD; what was due before is
-    in the first hour. `first_end`, `last_end`: when access tokens end that nobody renews."""
+    """`counts`: {state, RECOVERING or UNFINISHED: installs}; some who are being renewed count as
+    healthy. `due`, `ends`: {full hour (UTC): installs}, of the coming HOURS_AHEAD; what was due
+    before is in the first hour. `first_end`, `last_end`: when access tokens end that nobody
+    renews."""
 
     taken_at: datetime
     counts: dict[str, int]
@@ -218,14 +223,23 @@ def record(now: datetime) -> None:
         row.save()
 
 
+def by_state(counts: dict[str, int]) -> dict[str, int]:
+    """Return the counts of the states alone."""
+    whole = dict(counts)
+    for part, state in ((RECOVERING, State.REFRESHING), (UNFINISHED, State.WAITING)):
+        if n := whole.pop(part, 0):
+            whole[state] = whole.get(state, 0) + n
+    return whole
+
+
 def count(rows: IntegrationQuerySet, now: datetime) -> dict[str, int]:
-    """Return {state or RECOVERING: installs}, in one query."""
+    """Return {state, RECOVERING or UNFINISHED: installs}, in one query."""
     keyed: Any = rows.annotate(key=_counted_state(now)).order_by()
     return dict(keyed.values_list("key").annotate(n=Count("pk")))
 
 
 def count_by_agency(rows: IntegrationQuerySet, now: datetime) -> dict[str, dict[str, int]]:
-    """Return {agency id: {state or RECOVERING: installs}}, in one query."""
+    """Return {agency id: {state, RECOVERING or UNFINISHED: installs}}, in one query."""
     keyed: Any = rows.annotate(key=_counted_state(now)).order_by()
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     for company_id, key, n in keyed.values_list("company_id", "key").annotate(n=Count("pk")):
@@ -235,8 +249,10 @@ def count_by_agency(rows: IntegrationQuerySet, now: datetime) -> dict[str, dict[
 
 def _counted_state(now: datetime) -> Case:
     recovering = refreshing(now) & ~ended() & Q(failures__gt=0)
+    unfinished = Q(status=Status.WAITING, cause=install.UNFINISHED) & ~refreshing(now)
     return Case(
         When(recovering, then=Value(RECOVERING)),
+        When(unfinished, then=Value(UNFINISHED)),
         default=state_expression(now),
         output_field=TextField(),
     )

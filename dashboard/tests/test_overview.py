@@ -14,6 +14,7 @@ from access.roles import Role
 from dashboard import looks
 from integrations import heartbeat, snapshots
 from integrations.health import Status
+from integrations.install import UNFINISHED
 from integrations.models import GoHighLevelIntegration, Heartbeat, Outage
 from webhooks.models import AnswerCount, Outcome
 
@@ -47,6 +48,20 @@ def test_what_needs_somebody_is_on_top_with_one_button(
     assert "HighLevel no longer accepts our access to this account." in attention
     assert attention.count("<button") == 1
     assert 'data-copy="http://localhost/app/install/"' in attention
+
+
+def test_an_install_that_begins_is_told_from_one_that_nobody_finished(
+    staff_client: Client, make_install: Make
+) -> None:
+    begun = make_install(status=Status.WAITING, expires_at=None)
+    html = html_of(staff_client.get("/"))
+    assert "1 account is being connected." in html and "Nothing needs you now." in html
+    GoHighLevelIntegration.objects.update(cause=UNFINISHED)
+    html = html_of(staff_client.get("/"))
+    assert "1 account needs you." in html and f'id="attention-{begun.pk}"' in html
+    for state, shows in (("needs_you", True), ("recovering", False), ("waiting", True)):
+        html = html_of(staff_client.get(f"/installs/?state={state}"))
+        assert (f'id="install-{begun.pk}"' in html) == shows
 
 
 def test_the_last_line_says_which_share_of_deliveries_was_accepted(

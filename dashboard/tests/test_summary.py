@@ -14,9 +14,17 @@ from integrations.install import UNFINISHED
 from integrations.models import GoHighLevelIntegration
 
 
-def summary(needs_you: int = 0, recovering: int = 0, paused: int = 0, ok: int = 0, off: int = 0):
-    counts = {"needs_you": needs_you, RECOVERING: recovering, PAUSED: paused}
-    return Summary({**counts, WORKING: ok, OFF: off})
+def summary(
+    *,
+    needs_you: int = 0,
+    recovering: int = 0,
+    connecting: int = 0,
+    paused: int = 0,
+    ok: int = 0,
+    off: int = 0,
+) -> Summary:
+    counts = {"needs_you": needs_you, RECOVERING: recovering + connecting, PAUSED: paused}
+    return Summary({**counts, WORKING: ok, OFF: off}, connecting)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +36,9 @@ def summary(needs_you: int = 0, recovering: int = 0, paused: int = 0, ok: int = 
         (summary(needs_you=1, recovering=3), "1 account needs you. 3 are recovering."),
         (summary(recovering=1, ok=1), "1 account is recovering. 1 is fine."),
         (summary(paused=2, ok=1200), "2 accounts are paused by HighLevel. 1,200 are fine."),
+        (summary(connecting=1), "1 account is being connected."),
+        (summary(connecting=2, ok=5), "2 accounts are being connected. 5 are fine."),
+        (summary(recovering=1, connecting=2), "1 account is recovering. 2 are being connected."),
         (summary(off=3), "No account is connected."),
     ],
 )
@@ -40,6 +51,12 @@ def test_the_percentage_is_of_those_that_should_work() -> None:
     assert summary(off=2).percentage is None
 
 
+def test_an_install_that_begins_is_no_trouble() -> None:
+    begun = summary(connecting=1)
+    assert (begun.tone, begun.percentage, begun.bar) == ("green", None, [])
+    assert summary(connecting=1, recovering=1).tone == "amber"
+
+
 def test_all_states_are_counted_in_one_query(
     make_install: Callable[..., GoHighLevelIntegration], django_assert_num_queries: Any
 ) -> None:
@@ -50,12 +67,18 @@ def test_all_states_are_counted_in_one_query(
     make_install(failures=1)
     make_install(expires_in=timedelta(minutes=-1))
     make_install(status=Status.REFUSED, cause="refused")
+    make_install(status=Status.WAITING)
+    make_install(status=Status.WAITING, cause=UNFINISHED)
+    make_install(status=Status.WAITING, cause=UNFINISHED, requested_at=now)
     make_install(status=Status.PAUSED)
     make_install(status=Status.DEACTIVATED)
     with django_assert_num_queries(1):
         counts = snapshots.count(GoHighLevelIntegration.objects.all(), now)
-    # The healthy one that is being renewed stays healthy; the failing one is recovering.
-    assert summarise(counts) == summary(needs_you=2, recovering=2, paused=1, ok=2, off=1)
+    # The healthy one that is being renewed stays healthy; the failing one is recovering. An
+    # install that nobody finished needs somebody.
+    wanted = summary(needs_you=3, recovering=2, connecting=1, paused=1, ok=3, off=1)
+    assert summarise(counts) == wanted
+    assert sum(snapshots.by_state(counts).values()) == 11
 
 
 def test_the_worst_and_oldest_trouble_comes_first(
