@@ -31,7 +31,12 @@ from integrations.highlevel import (
     Unreadable,
 )
 from integrations.journal import UNKNOWN, Condition, conditions, note_change
-from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
+from integrations.models import (
+    COMPANY,
+    LOCATION,
+    GoHighLevelIntegration,
+    IntegrationQuerySet,
+)
 from integrations.refresh import call_with_token
 from integrations.storing import token_columns
 
@@ -41,6 +46,8 @@ FINISH_AGAIN_AFTER = timedelta(minutes=5)
 # People sign in within minutes, and a bulk install of thousands is through in less than this.
 WAIT_AT_MOST = timedelta(minutes=30)
 UNFINISHED = "install_unfinished"
+# The details of an account that HighLevel is asked for too.
+NAMES = {"name", "user_email"}
 
 
 def missing_settings() -> list[str]:
@@ -221,7 +228,8 @@ def note_installed(
     An agency waits for its own callback, which alone brings its token.
     """
     user_type = LOCATION if location_id else COMPANY
-    known = {name: value for name, value in details.items() if value}
+    known = {column: value for column, value in details.items() if column not in NAMES}
+    names = {column: value for column, value in details.items() if column in NAMES}
     if company_id:
         known["company_id"] = company_id
     if user_type == COMPANY and "company_name" in known:
@@ -236,6 +244,7 @@ def note_installed(
                 "cause_since": timezone.now(),
                 "installed_at": occurred_at,
                 "renew_at": timezone.now() if user_type == LOCATION else None,
+                **names,
                 **known,
             },
         )
@@ -245,6 +254,7 @@ def note_installed(
             return "waiting for its token"
         same = GoHighLevelIntegration.objects.filter(pk=row.pk)
         same.update(**known)
+        _fill_in(same, names)
         if row.status in OFF and _is_newer_than_end(row, occurred_at):
             begin_again(row, occurred_at, trigger="event")
             async_task("integrations.tasks.tick")
@@ -257,7 +267,7 @@ def note_installed(
 
 
 def note_created(
-    *, company_id: str, location_id: str, name: str, email: str, occurred_at: datetime
+    *, company_id: str, location_id: str, occurred_at: datetime, details: dict[str, str]
 ) -> str:
     """Apply a LocationCreate event; return what it did, in words.
 
@@ -267,6 +277,7 @@ def note_created(
     rows = GoHighLevelIntegration.objects.filter(user_type=LOCATION, resource_id=location_id)
     if rows.filter(company_id="").update(company_id=company_id, renew_at=timezone.now()):
         async_task("integrations.tasks.tick")
+    _fill_in(rows, details)
     agency = (
         GoHighLevelIntegration.objects.filter(user_type=COMPANY, resource_id=company_id)
         .without_secrets()
@@ -279,15 +290,24 @@ def note_created(
         return "noted: its agency does not install to future sub-accounts"
     if agency.installed_at is not None and occurred_at < agency.installed_at:
         return "noted: it is older than its agency's install"
-    details = {"name": name, "user_email": email, "company_name": agency.name}
     return note_installed(
-        company_id=company_id, location_id=location_id, occurred_at=occurred_at, details=details
+        company_id=company_id,
+        location_id=location_id,
+        occurred_at=occurred_at,
+        details={"company_name": agency.name} | details,
     )
+
+
+def _fill_in(rows: IntegrationQuerySet, details: dict[str, str]) -> None:
+    """Put the name and contact where there is none: one that is there was asked of HighLevel, or
+    told by a newer event."""
+    for column in NAMES & details.keys():
+        rows.filter(**{column: ""}).update(**{column: details[column]})
 
 
 def note_details(*, company_id: str, location_id: str, details: dict[str, str]) -> str:
     """Put what an event tells about an account into its row; return what that did, in words."""
-    known = {name: value for name, value in details.items() if value}
+    known = dict(details)
     rows = GoHighLevelIntegration.objects.filter(
         user_type=LOCATION if location_id else COMPANY, resource_id=location_id or company_id
     )

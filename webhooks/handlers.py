@@ -4,23 +4,24 @@ A handler gets the stored event, changes the database and returns in a few words
 runs in a transaction, so it must not call anybody outside.
 
 HighLevel promises no order. What happened when is told by `occurred_at`, and the events that are
-here already are asked for what happened later: the end is the same in whatever order they come.
+here already are asked for what happened later, or came before there was an install to note it on:
+the end is the same in whatever order they come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from integrations.ending import note_uninstalled
 from integrations.install import note_created, note_details, note_installed
 from webhooks.models import MOST_AHEAD, GoHighLevelWebhook
 
 Handler = Callable[[GoHighLevelWebhook], str]
+Events = QuerySet[GoHighLevelWebhook]
 
 INSTALLS = ("INSTALL", "app.installed")
 UNINSTALLS = ("UNINSTALL", "app.uninstalled")
@@ -51,7 +52,7 @@ def on_install(event: GoHighLevelWebhook) -> str:
         company_id=company_id,
         location_id=event.location_id,
         occurred_at=event.occurred_at,
-        details=_details(event, "company_name", "user_id", "plan_id", "version_id"),
+        details=_newest(_kept_about(event)),
     )
     # An UNINSTALL that came before its INSTALL may have found nothing to end.
     return end_again(event) or did
@@ -68,9 +69,9 @@ def on_uninstall(event: GoHighLevelWebhook) -> str:
 
 
 def on_update(event: GoHighLevelWebhook) -> str:
-    """The app got a new version there, or the agency a new name. What the app may do now shows at
-    the next renewal."""
-    return _note(event, "version_id", "company_name")
+    """The app got a new version or plan there, or the agency a new name. What the app may do now
+    shows at the next renewal."""
+    return _note(event, "version_id", "plan_id", "company_name")
 
 
 def on_plan_change(event: GoHighLevelWebhook) -> str:
@@ -80,13 +81,11 @@ def on_plan_change(event: GoHighLevelWebhook) -> str:
 def on_location_created(event: GoHighLevelWebhook) -> str:
     if not (event.location_id and event.company_id):
         return NOBODY
-    told = _details(event, "name", "user_email")
     did = note_created(
         company_id=event.company_id,
         location_id=event.location_id,
-        name=told.get("name", ""),
-        email=told.get("user_email", ""),
         occurred_at=event.occurred_at,
+        details=_newest(_kept_about(event)),
     )
     # Only now is it known whose it is: its agency's UNINSTALL may have passed it by.
     return end_again(event) or did
@@ -101,12 +100,16 @@ def _names_somebody(event: GoHighLevelWebhook) -> bool:
 
 
 def _note(event: GoHighLevelWebhook, *columns: str) -> str:
+    """Note what the event tells, without what one that happened later tells better."""
     if not _names_somebody(event):
         return NOBODY
+    happened_since = _since(event.occurred_at).filter(_about(event.company_id, event.location_id))
+    newest = _newest(happened_since, columns)
+    told = _told(event)
     return note_details(
         company_id=event.company_id,
         location_id=event.location_id,
-        details=_details(event, *columns),
+        details={name: told[name] for name in newest if newest[name] == told.get(name)},
     )
 
 
@@ -125,32 +128,39 @@ DETAILS = {
     "user_email": Detail(("email",), _LOCATIONS, 254),
     "company_name": Detail(("companyName",), (*INSTALLS, "UPDATE"), 200),
     "user_id": Detail(("userId",), INSTALLS, 64),
-    "plan_id": Detail(("newPlanId", "planId"), (*INSTALLS, "PLAN_CHANGE"), 64),
+    "plan_id": Detail(("newPlanId", "planId"), (*INSTALLS, "UPDATE", "PLAN_CHANGE"), 64),
     "version_id": Detail(("versionId",), (*INSTALLS, "UPDATE"), 64),
 }
 
 
-def _details(event: GoHighLevelWebhook, *columns: str) -> dict[str, str]:
-    """Return what the event tells about these columns of an install, without what an event that
-    happened later tells better."""
-    payload: dict[str, Any] = event.payload
-    wanted = {column: DETAILS[column] for column in columns}
-    later = _later_types(event, {kind for detail in wanted.values() for kind in detail.tellers})
+def _told(event: GoHighLevelWebhook) -> dict[str, str]:
+    """Return what the event tells, by the column of an install that holds it."""
+    payload = event.payload
     told = {}
-    for column, detail in wanted.items():
+    for column, detail in DETAILS.items():
         values = (payload.get(field) for field in detail.fields)
         value = next((value for value in values if isinstance(value, str) and value), "")
-        if value and not later.intersection(detail.tellers):
-            told[column] = value[: detail.longest]
+        if event.type in detail.tellers and (text := _keepable(value)):
+            told[column] = text[: detail.longest]
     return told
 
 
-def _later_types(event: GoHighLevelWebhook, types: set[str]) -> set[str]:
-    """Return of which of these types there is an event about the same account that happened
-    after this one."""
-    same = _about(event.company_id, event.location_id)
-    found = _since(event.occurred_at).filter(same, type__in=types).exclude(pk=event.pk)
-    return set(found.values_list("type", flat=True))
+def _keepable(text: str) -> str:
+    """Leave out what JSON can spell and no database keeps: zeros, and halves of characters."""
+    return text.replace("\x00", "").encode(errors="ignore").decode()
+
+
+def _newest(events: Events, columns: Collection[str] = DETAILS.keys()) -> dict[str, str]:
+    """Return, by column, what the newest of these events that tells it says."""
+    types = {kind for column in columns for kind in DETAILS[column].tellers}
+    # Of several at the same moment it must not matter which one came first.
+    newest_first = events.filter(type__in=types).order_by("-occurred_at", "-webhook_id")
+    told: dict[str, str] = {}
+    for event in newest_first.only("type", "body").iterator(chunk_size=100):
+        told = _told(event) | told
+        if told.keys() >= set(columns):
+            break
+    return {column: told[column] for column in columns if column in told}
 
 
 def end_again(event: GoHighLevelWebhook) -> str:
@@ -163,7 +173,7 @@ def end_again(event: GoHighLevelWebhook) -> str:
     concerns = _about(company_id, event.location_id)
     if event.location_id and company_id:
         concerns |= _about(company_id, "")
-    later = _since(event.occurred_at, or_then=True).filter(concerns, type__in=UNINSTALLS)
+    later = _since(event.occurred_at).filter(concerns, type__in=UNINSTALLS)
     newest = later.order_by("-occurred_at").first()
     if newest is None:
         return ""
@@ -182,10 +192,16 @@ def _about(company_id: str, location_id: str) -> Q:
     return Q(company_id=company_id, location_id="")
 
 
-def _since(moment: datetime, *, or_then: bool = False) -> Any:
-    happened = Q(occurred_at__gte=moment) if or_then else Q(occurred_at__gt=moment)
+def _kept_about(event: GoHighLevelWebhook) -> Events:
+    return GoHighLevelWebhook.objects.filter(_about(event.company_id, event.location_id))
+
+
+def _since(moment: datetime) -> Events:
+    """Return what happened then or later."""
     # When it came says nothing new, but lets the indexes leave out an account's whole past.
-    return GoHighLevelWebhook.objects.filter(happened, received_at__gt=moment - MOST_AHEAD)
+    return GoHighLevelWebhook.objects.filter(
+        occurred_at__gte=moment, received_at__gte=moment - MOST_AHEAD
+    )
 
 
 def _agency_of(location_id: str) -> str:
@@ -206,7 +222,7 @@ UNINSTALL = EventType(
 HANDLERS: dict[str, EventType] = {
     "INSTALL": INSTALL,
     "UNINSTALL": UNINSTALL,
-    "UPDATE": EventType(on_update, "Notes the app's version, and its agency's name."),
+    "UPDATE": EventType(on_update, "Notes the app's version and plan, and its agency's name."),
     "PLAN_CHANGE": EventType(on_plan_change, "Notes the account's plan."),
     "LocationCreate": EventType(
         on_location_created,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from itertools import permutations
 
 import pytest
 from django.utils import timezone
@@ -409,6 +410,100 @@ def test_the_newest_name_version_and_plan_stay_whatever_comes_first(
     run_worker()
     row.refresh_from_db()
     assert (row.name, row.version_id, row.plan_id) == ("New", "v3", "p3")
+
+
+@pytest.fixture
+def tell(post, run_worker):
+    """Let events arrive in this order, each processed before the next: (type, minute, fields)."""
+    now = timezone.now()
+
+    def tell(told):
+        for kind, minute, fields in told:
+            at = (now + timedelta(minutes=minute)).isoformat()
+            post(event(kind, companyId="com", timestamp=at, **fields))
+            run_worker()
+
+    return tell
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+def test_what_came_before_its_install_counts_too(tell, order):
+    story = [
+        ("INSTALL", -9, {"locationId": "loc", "versionId": "v1", "companyName": "Acme"}),
+        ("UPDATE", -5, {"locationId": "loc", "versionId": "v2", "planId": "p1"}),
+        ("PLAN_CHANGE", -4, {"locationId": "loc", "currentPlanId": "p1", "newPlanId": "p2"}),
+        ("LocationUpdate", -3, {"id": "loc", "name": "Loc", "email": "a@loc.example"}),
+    ]
+    tell(story[n] for n in order)
+    row = row_of("loc")
+    assert (row.version_id, row.plan_id, row.company_name) == ("v2", "p2", "Acme")
+    assert (row.name, row.user_email) == ("Loc", "a@loc.example")
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_later_event_that_does_not_tell_it_takes_nothing_away(tell, order):
+    story = [
+        ("INSTALL", -9, {"locationId": "loc", "versionId": "v1", "companyName": "Acme"}),
+        ("UPDATE", -5, {"locationId": "loc", "previousVersionId": "v1", "planId": "p1"}),
+    ]
+    tell(story[n] for n in order)
+    row = row_of("loc")
+    assert (row.version_id, row.company_name, row.plan_id) == ("v1", "Acme", "p1")
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+@pytest.mark.parametrize("has_agency", [True, False])
+def test_a_sub_accounts_newest_name_stays_whatever_comes_first(
+    tell, make_install, order, has_agency
+):
+    if has_agency:
+        agency = make_install(agency=True, company_id="com")
+        GoHighLevelIntegration.objects.filter(pk=agency.pk).update(install_to_future_locations=True)
+    story = [
+        ("LocationCreate", -9, {"id": "loc", "name": "Old", "email": "old@loc.example"}),
+        ("INSTALL", -8, {"locationId": "loc"}),
+        ("LocationUpdate", -7, {"id": "loc", "name": "New"}),
+    ]
+    tell(story[n] for n in order)
+    assert (row_of("loc").name, row_of("loc").user_email) == ("New", "old@loc.example")
+
+
+def test_an_install_event_leaves_the_name_that_highlevel_was_asked_for(tell, make_install):
+    tell([("LocationUpdate", -9, {"id": "loc", "name": "Of an event"})])
+    make_install(resource_id="loc", user_type=LOCATION, name="As asked")
+    tell([("INSTALL", -5, {"locationId": "loc"})])
+    assert row_of("loc").name == "As asked"
+
+
+def test_what_no_database_keeps_in_an_earlier_event_holds_up_no_install(tell):
+    told = {"locationId": "loc", "newPlanId": "p\x001\ud83d"}
+    tell([("PLAN_CHANGE", -9, told), ("INSTALL", -5, {"locationId": "loc"})])
+    assert (row_of("loc").status, row_of("loc").plan_id) == (Status.WAITING, "p1")
+
+
+def test_an_event_of_a_clock_that_is_ahead_is_noted(tell, make_install):
+    make_install(resource_id="loc", user_type=LOCATION)
+    tell([("PLAN_CHANGE", 60, {"locationId": "loc", "newPlanId": "p1"})])
+    assert row_of("loc").plan_id == "p1"
+
+
+def test_of_two_events_at_the_same_moment_it_matters_not_which_comes_first(tell, make_install):
+    rows = [make_install(resource_id=name, user_type=LOCATION) for name in ("loc-1", "loc-2")]
+    ids = ("a", "b")
+    for row, order in zip(rows, (ids, ids[::-1]), strict=True):
+        tell(
+            (
+                "PLAN_CHANGE",
+                -5,
+                {
+                    "locationId": row.resource_id,
+                    "newPlanId": f"plan {id}",
+                    "webhookId": f"{id} {row.resource_id}",
+                },
+            )
+            for id in order
+        )
+    assert [row_of(row.resource_id).plan_id for row in rows] == ["plan b", "plan b"]
 
 
 def test_an_agencys_new_name_is_shown_on_its_row_and_on_its_sub_accounts(

@@ -3,9 +3,11 @@ HighLevel. Hypothesis makes up the stories."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import pytest
 import time_machine
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 from conftest import REDIRECT_URI
 from integrations import highlevel
 from integrations.health import State
-from integrations.models import GoHighLevelIntegration
+from integrations.models import LOCATION, GoHighLevelIntegration
 from integrations.tasks import tick
 from sandbox.transport import SandboxAdapter
 from sandbox.world import World
@@ -32,6 +34,8 @@ BEGIN = datetime(2026, 5, 4, 9, 0, tzinfo=UTC)
 LOCATIONS = 2
 # STORIES=2000 for the long run.
 STORIES = int(os.environ.get("STORIES", "60"))
+TELL_OF_THE_APP = ("INSTALL", "UPDATE", "PLAN_CHANGE")
+FIELDS = {"versionId": "version_id", "planId": "plan_id", "newPlanId": "plan_id"}
 which = st.integers(0, 3)
 place = st.integers(0, 9)
 
@@ -44,6 +48,8 @@ steps = st.lists(
         st.tuples(st.just("client_allows"), which),
         st.tuples(st.just("client_removes"), which),
         st.tuples(st.just("agency_removes"), st.none()),
+        st.tuples(st.just("the_app_is_updated"), which),
+        st.tuples(st.just("the_plan_changes"), which),
         st.tuples(st.just("an_event_comes"), place),
         st.tuples(st.just("an_event_comes_twice"), place),
         st.tuples(st.just("a_browser_comes_back"), place),
@@ -67,6 +73,9 @@ class Story:
         self.locations = [location.id for location in world.locations(self.agency.id)]
         self.events: deque[tuple[bytes, dict[str, str]]] = deque()
         self.codes: deque[str] = deque()
+        # By sub-account and column, what the newest event says, whenever it comes.
+        self.told: dict[tuple[str, str], str] = {}
+        self.changes = count(1)
 
     def agency_allows(self, chosen: list[int]) -> None:
         ids = sorted({self._location(n) for n in chosen}) or None
@@ -92,6 +101,14 @@ class Story:
     def agency_removes(self, _: None) -> None:
         if self.is_installed(""):
             self._removed(self.agency.id)
+
+    def the_app_is_updated(self, n: int) -> None:
+        """HighLevel's page shows the plan, the older deliveries no version."""
+        version = {} if self.sparse else {"versionId": f"version {next(self.changes)}"}
+        self._changed("UPDATE", n, version | {"planId": f"plan {next(self.changes)}"})
+
+    def the_plan_changes(self, n: int) -> None:
+        self._changed("PLAN_CHANGE", n, {"newPlanId": f"plan {next(self.changes)}"})
 
     def an_event_comes(self, n: int) -> None:
         if self.events:
@@ -143,9 +160,28 @@ class Story:
         self.codes.append(code)
         self._collect()
 
+    def _changed(self, kind: str, n: int, fields: dict[str, str]) -> None:
+        body = {
+            "type": kind,
+            "locationId": self._location(n),
+            "companyId": self.agency.id,
+            **fields,
+        }
+        if not self.sparse:
+            body["timestamp"] = timezone.now().isoformat()
+        self._take_in(*self.world.signer.signed(json.dumps(body).encode(), "ed25519"))
+        self._collect()
+
+    def _take_in(self, body: bytes, headers: dict[str, str]) -> None:
+        self.events.append((body, headers))
+        event = json.loads(body)
+        for field, column in FIELDS.items():
+            if event["type"] in TELL_OF_THE_APP and field in event:
+                self.told[event.get("locationId", ""), column] = event[field]
+
     def _collect(self) -> None:
         def take(_url: str, body: bytes, headers: dict[str, str]) -> int:
-            self.events.append((body, headers))
+            self._take_in(body, headers)
             return 200
 
         self.world.deliver(take)
@@ -209,5 +245,13 @@ def check(story: Story, now: datetime) -> None:
             assert here[account] is State.HEALTHY, (account, here)
         else:
             assert here.get(account, State.UNINSTALLED) is State.UNINSTALLED, (account, here)
+    rows = GoHighLevelIntegration.objects.filter(user_type=LOCATION)
+    for row in rows:
+        for column in ("version_id", "plan_id"):
+            newest = story.told.get((row.resource_id, column), "")
+            assert getattr(row, column) == newest, (row.resource_id, column)
+    names = {location.id: location.name for location in story.world.locations(story.agency.id)}
+    installed = [row for row in rows if story.is_installed(row.resource_id)]
+    assert all(row.name == names[row.resource_id] for row in installed)
     assert story.world.max_uses() <= 1
     story.world.close()
