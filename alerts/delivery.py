@@ -1,7 +1,7 @@
 """Messages to channels: queued in the look's transaction, sent by tasks, tried again for a day.
 
 A delivery is taken by one conditional UPDATE that also plans the next try; a process that dies
-while it sends leaves it to that one. So a message may come twice, never not at all.
+while it sends leaves it to that one. So a death may make a message come twice, and loses none.
 """
 
 from __future__ import annotations
