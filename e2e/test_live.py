@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from playwright.sync_api import Page, expect
 
 from e2e.people import install, sign_in
-from e2e.product import Product
+from e2e.product import Product, manage
 
 
 def test_a_hundred_ticks_take_nothing_from_the_persons_hands(product: Product, page: Page) -> None:
@@ -68,6 +68,25 @@ def test_ticked_rows_hold_the_polling_and_are_refreshed_together(
     expect(page.locator("#toasts")).to_contain_text("Refreshing 4 accounts…")
     expect(page.locator("[data-tick]:checked")).to_have_count(0)
     expect(healthy).to_have_count(4, timeout=30_000)
+
+
+def test_rows_keep_their_places_while_the_pointer_is_on_them(product: Product, page: Page) -> None:
+    sign_in(product, page)
+    names = ["Pointed Able", "Pointed Baker"]
+    agency = product.control("agencies", name="Pointed Agency", locations=names)
+    install(product, page, agency["id"])
+    page.goto(f"/installs/?agency={agency['id']}&sort=name")
+    shown = page.locator("tr.install-row .install-name")
+    expect(shown).to_have_text(["Pointed Able", "Pointed Agency", "Pointed Baker"], timeout=60_000)
+    shown.first.hover()
+    rename = "GoHighLevelIntegration.objects.filter(name='Pointed Baker').update(name='A Baker')"
+    imported = "from integrations.models import GoHighLevelIntegration"
+    manage(product.environ, "shell", "-c", f"{imported}; {rename}")
+    _tick(page, times=2)
+    expect(shown).to_have_text(["Pointed Able", "Pointed Agency", "Pointed Baker"])
+    page.mouse.move(0, 0)
+    _tick(page, times=1)
+    expect(shown).to_have_text(["A Baker", "Pointed Able", "Pointed Agency"])
 
 
 def test_a_lost_connection_is_said_with_the_time_of_the_data(product: Product, page: Page) -> None:

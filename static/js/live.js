@@ -23,7 +23,9 @@
   let lastAction = 0;
   let lastGood = Date.now();
   let lastGoodClock = "";
+  let lastAimed = 0;
   let failing = false;
+  let held = false;
 
   // Morphing must not close a fold, touch the field that the person is in, or take back a tick
   // that was set while the answer was on its way.
@@ -96,6 +98,9 @@
   for (const name of ["pointermove", "keydown", "scroll", "touchstart"]) {
     addEventListener(name, () => (lastInput = Date.now()), { passive: true });
   }
+  addEventListener("pointermove", (event) => {
+    if (event.pointerType !== "touch") lastAimed = Date.now();
+  }, { passive: true });
   pauseButton.addEventListener("click", () => {
     paused = !paused;
     pauseButton.setAttribute("aria-pressed", String(paused));
@@ -114,6 +119,21 @@
       if (event.detail.verb === "post") lastAction = Date.now();
     }
   });
+  // Rows do not change places under the pointer; but a pointer that was left there holds nothing,
+  // and neither does one that has just set something off.
+  const order = (root) => [...root.querySelectorAll("[data-row]")].map((row) => row.id).join();
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    const { requestConfig, serverResponse, shouldSwap, target } = event.detail;
+    const now = Date.now();
+    held =
+      shouldSwap &&
+      requestConfig.elt.matches("[data-panel]") &&
+      now - lastAimed < IDLE_AFTER_MS &&
+      now - lastAction > FAST_FOR_MS &&
+      target.querySelector("[data-row]:hover") !== null &&
+      order(new DOMParser().parseFromString(serverResponse, "text/html")) !== order(target);
+    if (held) event.detail.shouldSwap = false;
+  });
   document.body.addEventListener("htmx:afterSwap", (event) => {
     const isPanel = event.detail.requestConfig.elt.matches("[data-panel]");
     version = isPanel ? event.detail.xhr.getResponseHeader(VERSION) : null;
@@ -121,8 +141,8 @@
   document.body.addEventListener("htmx:afterRequest", (event) => {
     const { xhr, elt, successful } = event.detail;
     if (!elt.matches("[data-panel]")) return;
-    if (successful) good(xhr.getResponseHeader("Date"));
-    else failing = true;
+    failing = !successful;
+    if (successful && !held) good(xhr.getResponseHeader("Date"));
     // The same as shown, but read later.
     if (xhr.status === 204 && version) version = xhr.getResponseHeader(VERSION) || version;
   });
