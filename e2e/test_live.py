@@ -23,25 +23,27 @@ def test_a_hundred_ticks_take_nothing_from_the_persons_hands(product: Product, p
     expect(page.locator("tr.install-row .state", has_text="Healthy")).to_have_count(
         31, timeout=60_000
     )
-    search = page.get_by_label("Search by name or any id")
-    search.focus()
-    page.evaluate("document.querySelector('#id_q').setSelectionRange(2, 6)")
-    page.evaluate("window.scrollTo(0, 400)")
-    before = _scroll_and_selection(page)
-    _tick(page, times=100)
-    assert _scroll_and_selection(page) == before
-    expect(search).to_be_focused()
-
     row = page.locator("tr.install-row").nth(3)
-    button = row.get_by_role("button", name="Refresh now")
-    button.focus()
-    _tick(page, times=5)
-    expect(button).to_be_focused()
+    tick = row.get_by_role("checkbox")
+    tick.check()
+    row.get_by_role("button", name="Refresh now").focus()
+    _select_text(page, "tr.install-row:nth-child(6) .install-name")
+    page.evaluate("window.scrollTo(0, 400)")
+    before = _scroll_focus_and_selection(page)
+    _tick(page, times=100)
+    assert _scroll_focus_and_selection(page) == before
+    expect(tick).to_be_checked()
+    expect(page.locator("[data-tick]:checked")).to_have_count(1)
 
     row.get_by_role("link").first.click()
     fold = page.locator("#developers")
     fold.locator("summary").click()
-    _tick(page, times=10)
+    page.get_by_role("button", name="Refresh now").focus()
+    _select_text(page, "#developers .code-title:first-of-type")
+    page.evaluate("window.scrollTo(0, 300)")
+    before = _scroll_focus_and_selection(page)
+    _tick(page, times=100)
+    assert _scroll_focus_and_selection(page) == before
     expect(fold).to_have_attribute("open", "")
 
 
@@ -68,6 +70,40 @@ def test_ticked_rows_hold_the_polling_and_are_refreshed_together(
     expect(page.locator("#toasts")).to_contain_text("Refreshing 4 accounts…")
     expect(page.locator("[data-tick]:checked")).to_have_count(0)
     expect(healthy).to_have_count(4, timeout=30_000)
+
+
+def test_polling_waits_while_the_person_is_busy_or_away(product: Product, page: Page) -> None:
+    sign_in(product, page)
+    agency = product.control("agencies", name="Held Agency", locations=[])
+    install(product, page, agency["id"])
+    page.clock.install(time="2026-01-01T08:00:00Z")
+    page.goto(f"/installs/?agency={agency['id']}")
+    tick = page.get_by_label("Select Held Agency")
+    tick.wait_for()
+    page.evaluate("document.body.addEventListener('tick', () => { window.ticks += 1; })")
+    page.clock.pause_at("2026-01-01T09:00:00Z")
+
+    page.mouse.move(5, 5)
+    assert 4 <= _ticks_within(page, 20) <= 6
+    tick.check()
+    assert _ticks_within(page, 50) == 0
+    tick.uncheck()
+    assert _ticks_within(page, 8) > 0
+    page.keyboard.press("?")
+    assert _ticks_within(page, 50) == 0
+    page.keyboard.press("Escape")
+    assert _ticks_within(page, 8) > 0
+    page.get_by_text("Columns", exact=True).first.click()
+    assert _ticks_within(page, 50) == 0
+    page.keyboard.press("Escape")
+    assert _ticks_within(page, 8) > 0
+    _set_hidden(page, hidden=True)
+    assert _ticks_within(page, 50) == 0
+    _set_hidden(page, hidden=False)
+    # At once: who comes back sees how it is now.
+    assert page.evaluate("window.ticks") == 1
+    page.clock.run_for(60_000)
+    assert 1 <= _ticks_within(page, 120) <= 2
 
 
 def test_rows_keep_their_places_while_the_pointer_is_on_them(product: Product, page: Page) -> None:
@@ -200,11 +236,32 @@ def _tick(page: Page, *, times: int) -> None:
     )
 
 
-def _scroll_and_selection(page: Page) -> list[int]:
-    place: list[int] = page.evaluate(
-        """() => {
-            const q = document.querySelector("#id_q");
-            return [scrollY, q.selectionStart, q.selectionEnd];
-        }"""
+def _ticks_within(page: Page, seconds: int) -> int:
+    """How often the panels would poll in this time, which passes at once."""
+    page.evaluate("window.ticks = 0")
+    page.clock.run_for(seconds * 1000)
+    ticks: int = page.evaluate("window.ticks")
+    return ticks
+
+
+def _set_hidden(page: Page, *, hidden: bool) -> None:
+    """As the browser says it when another tab is chosen."""
+    page.evaluate(
+        """(value) => {
+            Object.defineProperty(document, "hidden", { value, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
     )
+
+
+def _select_text(page: Page, selector: str) -> None:
+    page.locator(selector).evaluate("element => getSelection().selectAllChildren(element)")
+
+
+def _scroll_focus_and_selection(page: Page) -> list[object]:
+    place: list[object] = page.evaluate(
+        "[scrollY, document.activeElement.outerHTML, getSelection().toString()]"
+    )
+    assert all(place)
     return place
