@@ -161,6 +161,8 @@ if _engine == "mysql":
     pymysql.install_as_MySQLdb()
     _database.setdefault("OPTIONS", {}).setdefault("connect_timeout", _connect_s)
     _database["OPTIONS"].update(
+        # For connecting, too; once connected integrations.database_host takes it away.
+        read_timeout=_database["OPTIONS"]["connect_timeout"],
         charset="utf8mb4",
         isolation_level="read committed",
         # Leases compare with the database's clock, which must speak UTC as Django does. A host

@@ -22,6 +22,8 @@ _OPTION: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 def on_connected(connection: Any, **_kwargs: Any) -> None:
     """Django's signal."""
+    if connection.vendor == "mysql":  # a statement may take as long as it takes
+        connection.connection._read_timeout = None
     _end_silence_after(connection, USUAL_MS)
 
 

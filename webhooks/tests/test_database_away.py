@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from django.db import DataError, connection
+from django.db import DataError, OperationalError, connection
 from django.db.models.sql import InsertQuery
 from django.utils import timezone
 
@@ -102,6 +102,29 @@ def test_neither_the_database_nor_its_host_is_waited_for_longer_than_is_promised
         "mysql": options.get("connect_timeout", 0),
     }
     assert to_connect_s.get(connection.vendor, 0) <= 0.75 * PROMISED_S
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="a file has no host")
+def test_a_host_that_takes_a_connection_and_says_nothing_is_given_up():
+    other = connection.copy()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        give_up = threading.Timer(AT_MOST_S, silent.close)  # a test that fails shall end, too
+        give_up.start()
+        other.settings_dict |= {"HOST": "127.0.0.1", "PORT": str(silent.getsockname()[1])}
+        with pytest.raises(OperationalError):
+            other.ensure_connection()
+        assert not give_up.finished.is_set()
+        give_up.cancel()
+
+
+@pytest.mark.skipif(connection.vendor != "mysql", reason="there the driver has one limit for both")
+def test_a_statement_may_take_longer_than_connecting():
+    other = connection.copy()
+    other.settings_dict["OPTIONS"] |= {"read_timeout": 0.5}
+    with other.cursor() as cursor:
+        cursor.execute("SELECT SLEEP(0.8)")
+        assert cursor.fetchone() == (0,)
+    other.close()
 
 
 def test_a_locked_database_puts_highlevel_off_in_time(post):
