@@ -9,7 +9,13 @@ from django.db.models import Case, QuerySet, Value, When
 from django.shortcuts import get_object_or_404
 
 from access.models import User
-from integrations.models import IntegrationQuerySet, RenewalJob, RenewalJobItem
+from integrations.models import (
+    IntegrationQuerySet,
+    JobProgress,
+    RenewalJob,
+    RenewalJobItem,
+    progress_of,
+)
 
 NEWEST = 50
 MOST_ITEMS = 200
@@ -26,8 +32,10 @@ _ORDER = Case(
 )
 
 
-def newest_jobs(user: User) -> list[RenewalJob]:
-    return list(_visible_to(user).order_by("-created_at")[:NEWEST])
+def newest_jobs(user: User) -> list[tuple[RenewalJob, JobProgress]]:
+    jobs = list(_visible_to(user).order_by("-created_at")[:NEWEST])
+    progress = progress_of(jobs)
+    return [(job, progress[job.pk]) for job in jobs]
 
 
 def get_job(user: User, pk: uuid.UUID) -> RenewalJob:

@@ -156,10 +156,12 @@ def install_bulk_refresh(request: HtmxRequest) -> HttpResponse:
 
 @staff_page()
 def job_list(request: HtmxRequest) -> HttpResponse:
-    now = timezone.now()
-    due = installs_of(request).needing_refresh(now).count()
-    context = {"now": now, "jobs": jobs.newest_jobs(request.user), "due": due}
-    return render(request, "dashboard/job_list.html", context)
+    return render(request, "dashboard/job_list.html", _jobs_context(request))
+
+
+@staff_page()
+def live_job_list(request: HtmxRequest) -> HttpResponse:
+    return panel(request, "dashboard/_jobs_panel.html", _jobs_context(request))
 
 
 @staff_page()
@@ -297,6 +299,12 @@ def _detail_context(request: HtmxRequest, install: GoHighLevelIntegration) -> di
         "missing_scopes": account.missing_scopes(install),
         "snooze": snooze_of(install, timezone.now()),
     }
+
+
+def _jobs_context(request: HtmxRequest) -> dict[str, Any]:
+    now = timezone.now()
+    due = installs_of(request).needing_refresh(now).count()
+    return {"now": now, "jobs": jobs.newest_jobs(request.user), "due": due}
 
 
 def _job_context(request: HtmxRequest, pk: uuid.UUID) -> dict[str, Any]:

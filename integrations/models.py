@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -407,14 +408,7 @@ class RenewalJob(models.Model):
         return f"{self.total} installs, {self.created_at:%Y-%m-%d %H:%M:%S}"
 
     def progress(self) -> JobProgress:
-        counted = dict(self.items.values_list("outcome").annotate(n=Count("pk")).order_by())
-        return JobProgress(
-            total=self.total,
-            renewed=counted.get(RenewalJobItem.RENEWED, 0),
-            failed=counted.get(RenewalJobItem.FAILED, 0),
-            skipped=counted.get(RenewalJobItem.SKIPPED, 0),
-            cancelled=counted.get(RenewalJobItem.CANCELLED, 0),
-        )
+        return progress_of([self])[self.pk]
 
 
 @dataclass(frozen=True)
@@ -476,6 +470,24 @@ class RenewalJobItem(models.Model):
     @property
     def cause_info(self) -> Cause | None:
         return CAUSES.get(self.cause)
+
+
+def progress_of(jobs: Sequence[RenewalJob]) -> dict[uuid.UUID, JobProgress]:
+    """Return how far each of the jobs is, in one query."""
+    counted: dict[uuid.UUID, dict[str, int]] = {job.pk: {} for job in jobs}
+    items = RenewalJobItem.objects.filter(job__in=jobs).order_by()
+    for pk, outcome, n in items.values_list("job", "outcome").annotate(n=Count("pk")):
+        counted[pk][outcome] = n
+    return {
+        job.pk: JobProgress(
+            total=job.total,
+            renewed=counted[job.pk].get(RenewalJobItem.RENEWED, 0),
+            failed=counted[job.pk].get(RenewalJobItem.FAILED, 0),
+            skipped=counted[job.pk].get(RenewalJobItem.SKIPPED, 0),
+            cancelled=counted[job.pk].get(RenewalJobItem.CANCELLED, 0),
+        )
+        for job in jobs
+    }
 
 
 class RefreshAttempt(models.Model):

@@ -115,6 +115,20 @@ def test_the_list_shows_the_jobs_newest_first(staff_client, make_install):
     assert "billing" in html
 
 
+def test_the_list_says_live_how_far_each_job_is(staff_client, job, django_assert_num_queries):
+    live = reverse("dashboard:live-job-list")
+    answer = staff_client.get(live)
+    assert "2 done, 1 failed" in answer.content.decode()
+    again = staff_client.get(live, headers={"X-Panel-Version": answer["X-Panel-Version"]})
+    assert again.status_code == 204
+    bulk.cancel(job)
+    html = staff_client.get(live, headers={"X-Panel-Version": answer["X-Panel-Version"]})
+    assert "1 renewed, 1 failed, 1 left as they were" in html.content.decode()
+    # session, user, permissions (2), those due, jobs, their progress
+    with django_assert_num_queries(7):
+        staff_client.get(live)
+
+
 def test_a_job_page_makes_the_same_queries_for_few_and_many_items(
     staff_client, make_install, django_assert_max_num_queries
 ):

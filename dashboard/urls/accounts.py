@@ -25,6 +25,7 @@ urlpatterns = [
     path("jobs/<uuid:pk>/", views.job_detail, name="job-detail"),
     path("jobs/<uuid:pk>/again/", views.job_again, name="job-again"),
     path("jobs/<uuid:pk>/cancel/", views.job_cancel, name="job-cancel"),
+    path("live/jobs/", views.live_job_list, name="live-job-list"),
     path("live/jobs/<uuid:pk>/", views.live_job, name="live-job"),
     path(
         "installs/<uuid:pk>/switch-off/", ending_views.install_switch_off, name="install-switch-off"
