@@ -25,24 +25,23 @@ from integrations.tasks import tick
 from integrations.tests.test_race import database_url
 
 ROOT = Path(settings.BASE_DIR)
-NAME = "whatreach_restored"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def empty_database(folder: Path) -> Iterator[str]:
+def empty_database(folder: Path, name: str = "whatreach_restored") -> Iterator[str]:
     """The URL of a new database on the server of the tests."""
     if connection.vendor == "sqlite":
-        yield f"sqlite:///{folder / 'restored.sqlite3'}"
+        yield f"sqlite:///{folder / name}.sqlite3"
         return
     with connection.cursor() as cursor:
-        cursor.execute(f"DROP DATABASE IF EXISTS {NAME}")
-        cursor.execute(f"CREATE DATABASE {NAME}")
+        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+        cursor.execute(f"CREATE DATABASE {name}")
     try:
-        yield f"{database_url().rpartition('/')[0]}/{NAME}"
+        yield f"{database_url().rpartition('/')[0]}/{name}"
     finally:
         with connection.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE {NAME}")
+            cursor.execute(f"DROP DATABASE {name}")
 
 
 class Machine:
