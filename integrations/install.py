@@ -219,13 +219,21 @@ def _may_pass(error: HighLevelError) -> bool:
     return isinstance(error, NotSent | Unknown | RateLimited)
 
 
+def ring_if_waiting() -> None:
+    """Ask the worker for the tokens that are due for installs that wait for one. Once for many
+    events: a bulk install brings thousands, and as many ticks would hold up all other tasks."""
+    due = GoHighLevelIntegration.objects.filter(status=Status.WAITING, renew_at__lte=timezone.now())
+    if due.exists():
+        async_task("integrations.tasks.tick")
+
+
 def note_installed(
     *, company_id: str, location_id: str, occurred_at: datetime, details: dict[str, Any]
 ) -> str:
     """Apply an INSTALL event; return what it did, in words.
 
-    A sub-account that has no token yet waits: for its own callback, or for its agency's token.
-    An agency waits for its own callback, which alone brings its token.
+    A sub-account that has no token yet waits: for its own callback, or for its agency's token, for
+    which `ring_if_waiting` asks. An agency waits for its own callback, which alone brings one.
     """
     user_type = LOCATION if location_id else COMPANY
     known = {column: value for column, value in details.items() if column not in NAMES}
@@ -250,14 +258,12 @@ def note_installed(
         )
         if created:
             note_change({row.pk: UNKNOWN}, status=row.status, cause=row.cause, trigger="event")
-            async_task("integrations.tasks.tick")
             return "waiting for its token"
         same = GoHighLevelIntegration.objects.filter(pk=row.pk)
         same.update(**known)
         _fill_in(same, names)
         if row.status in OFF and _is_newer_than_end(row, occurred_at):
             begin_again(row, occurred_at, trigger="event")
-            async_task("integrations.tasks.tick")
             return "installed again, waiting for its token"
         # A reinstall whose UNINSTALL is still on its way: that one must find a newer install.
         same.filter(Q(installed_at=None) | Q(installed_at__lt=occurred_at)).update(
@@ -275,8 +281,7 @@ def note_created(
     token; otherwise an INSTALL event will say so, and only who it belongs to is of use.
     """
     rows = GoHighLevelIntegration.objects.filter(user_type=LOCATION, resource_id=location_id)
-    if rows.filter(company_id="").update(company_id=company_id, renew_at=timezone.now()):
-        async_task("integrations.tasks.tick")
+    rows.filter(company_id="").update(company_id=company_id, renew_at=timezone.now())
     _fill_in(rows, details)
     agency = (
         GoHighLevelIntegration.objects.filter(user_type=COMPANY, resource_id=company_id)

@@ -36,12 +36,13 @@ class EventType:
 
     `handle` runs in the transaction that marks the event processed. `look_again` comes between
     the two where something may go on beside an uncommitted `handle`; it returns what it did, if at
-    all.
+    all. `may_begin`: after it an install may wait for its token.
     """
 
     handle: Handler
     effect: str
     look_again: Handler | None = None
+    may_begin: bool = False
 
 
 def on_install(event: GoHighLevelWebhook) -> str:
@@ -215,9 +216,12 @@ INSTALL = EventType(
     on_install,
     "Notes the account as installed and fetches its token, unless it was removed since.",
     end_again,
+    may_begin=True,
 )
 UNINSTALL = EventType(
-    on_uninstall, "Ends the account's install, unless it was installed again since."
+    on_uninstall,
+    "Ends the account's install, unless it was installed again since.",
+    may_begin=True,  # what was installed since gets tokens that are newer
 )
 HANDLERS: dict[str, EventType] = {
     "INSTALL": INSTALL,
@@ -228,6 +232,7 @@ HANDLERS: dict[str, EventType] = {
         on_location_created,
         "Fetches a token for the new sub-account, if its agency installs to future ones.",
         end_again,
+        may_begin=True,
     ),
     "LocationUpdate": EventType(on_location_updated, "Notes the sub-account's name and contact."),
     # Names that earlier deployments received.

@@ -17,6 +17,7 @@ from django.db.models import F, Min
 from django.utils import timezone
 
 from config.logs import Redactor
+from integrations import install
 from integrations.deadlocks import despite_deadlocks
 from webhooks import bell, endpoints, rhythm
 from webhooks.handlers import HANDLERS, EventType
@@ -110,7 +111,9 @@ def _process_due() -> int:
     )
     _note_rhythm(events)
     endpoints.fan_out(events)
-    _process_each(_without_the_meaningless(events))
+    meaningful = _without_the_meaningless(events)
+    _process_each(meaningful)
+    _ring_for_tokens(event.type for event in meaningful)
     return len(events)
 
 
@@ -131,6 +134,12 @@ def _process_each(events: Iterable[GoHighLevelWebhook]) -> None:
                 raise
             failed_before = True
             logger.warning("Event %s is left to the next sweep", event.pk, exc_info=True)
+
+
+def _ring_for_tokens(types: Iterable[str]) -> None:
+    """After the events, when what they began is committed."""
+    if any(HANDLERS[kind].may_begin for kind in types if kind in HANDLERS):
+        install.ring_if_waiting()
 
 
 def _note_rhythm(events: Sequence[GoHighLevelWebhook]) -> None:
@@ -181,9 +190,12 @@ def replay(events: models.QuerySet[GoHighLevelWebhook]) -> Counter[str]:
     """
     counted: Counter[str] = Counter()
     endpoints.fan_out(events.filter(attempts=0, process_at__isnull=False).defer("body"))
-    for pk in list(events.order_by("occurred_at").values_list("pk", flat=True)):
+    types = set()
+    for pk, kind in list(events.order_by("occurred_at").values_list("pk", "type")):
         _as_if_new(GoHighLevelWebhook.objects.filter(pk=pk))
         counted[process_event(pk)] += 1
+        types.add(kind)
+    _ring_for_tokens(types)
     return counted
 
 

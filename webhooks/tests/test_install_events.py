@@ -8,6 +8,7 @@ from itertools import permutations
 
 import pytest
 from django.utils import timezone
+from django_q.models import OrmQ
 
 from conftest import REDIRECT_URI
 from integrations.ending import note_uninstalled
@@ -544,6 +545,21 @@ def test_an_event_that_names_nobody_changes_nothing(post, run_worker, make_insta
     name = row.name
     row.refresh_from_db()
     assert (row.name, row.status) == (name, Status.ACTIVE)
+
+
+def test_a_bulk_install_rings_once_for_all_its_tokens(post, run_worker, usual_bell):
+    """Ticks that stand in line would hold up events, and what people click."""
+    for n in range(40):
+        post(event("INSTALL", companyId="com", locationId=f"loc-{n}"))
+    assert OrmQ.objects.count() == 1
+    assert run_worker() == 2
+    assert GoHighLevelIntegration.objects.filter(status=Status.WAITING).count() == 40
+
+
+def test_an_install_event_that_begins_nothing_rings_for_no_token(post, run_worker, make_install):
+    make_install(resource_id="loc", user_type=LOCATION)
+    post(event("INSTALL", companyId="com", locationId="loc"))
+    assert run_worker() == 1
 
 
 def test_an_agencys_install_without_a_sign_in_waits_for_it(post, run_worker, come_back, world):
