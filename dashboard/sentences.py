@@ -14,8 +14,7 @@ from enum import StrEnum
 from dashboard.times import clock, day, relative, span
 from integrations.causes import WhoActs
 from integrations.health import State, Status
-from integrations.install import UNFINISHED
-from integrations.models import GoHighLevelIntegration
+from integrations.models import UNFINISHED, GoHighLevelIntegration
 
 
 class Tone(StrEnum):

@@ -12,8 +12,7 @@ from django.db.models import Q
 from dashboard.sentences import Tone
 from integrations import snapshots
 from integrations.health import State, Status
-from integrations.install import UNFINISHED
-from integrations.models import GoHighLevelIntegration, IntegrationQuerySet
+from integrations.models import UNFINISHED, GoHighLevelIntegration, IntegrationQuerySet
 from integrations.states import ended, near_end, refreshing, unwell
 
 # What the count tiles and the list's filter call a group of states. Three bear the name of the

@@ -34,6 +34,7 @@ from integrations.journal import UNKNOWN, Condition, conditions, note_change
 from integrations.models import (
     COMPANY,
     LOCATION,
+    UNFINISHED,
     GoHighLevelIntegration,
     IntegrationQuerySet,
 )
@@ -45,7 +46,9 @@ logger = logging.getLogger(__name__)
 FINISH_AGAIN_AFTER = timedelta(minutes=5)
 # People sign in within minutes, and a bulk install of thousands is through in less than this.
 WAIT_AT_MOST = timedelta(minutes=30)
-UNFINISHED = "install_unfinished"
+# Why an install waits that only a sign-in, its own or its agency's, helps.
+NOT_YET = ("waiting_for_agency", "waiting_for_sign_in")
+AGENCY_CANNOT_HELP = ("agency_not_usable", "mint_refused")
 # The details of an account that HighLevel is asked for too.
 NAMES = {"name", "user_email"}
 
@@ -359,13 +362,14 @@ def begin_again(row: GoHighLevelIntegration, installed_at: datetime, *, trigger:
 
 
 def give_up_waiting(now: datetime) -> int:
-    """Name those whose sign-in has not come for WAIT_AT_MOST, so that somebody asks for it.
+    """Name those whose sign-in has not come for WAIT_AT_MOST, so that somebody asks for it; also
+    those whose agency is here and cannot help. While HighLevel has a fault it is too early to say.
 
     They stay on the watch: the sign-in, or the agency's, still finishes them. Returns how many.
     """
     rows = GoHighLevelIntegration.objects.filter(
         status=Status.WAITING,
-        cause__in=("waiting_for_agency", "waiting_for_sign_in"),
+        cause__in=(*NOT_YET, *AGENCY_CANNOT_HELP),
         cause_since__lte=now - WAIT_AT_MOST,
         lease_id=None,
     )
@@ -373,9 +377,10 @@ def give_up_waiting(now: datetime) -> int:
         return 0
     with transaction.atomic():
         before = conditions(rows)
-        GoHighLevelIntegration.objects.filter(pk__in=before).update(
-            cause=UNFINISHED, cause_since=now, renew_at=None
-        )
+        named = GoHighLevelIntegration.objects.filter(pk__in=before)
+        # To try again is of use only where there is an agency.
+        named.filter(cause__in=NOT_YET).update(renew_at=None)
+        named.update(cause=UNFINISHED, cause_since=now)
         note_change(before, status=Status.WAITING, cause=UNFINISHED, trigger="schedule")
     return len(before)
 

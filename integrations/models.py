@@ -30,6 +30,8 @@ PASSING_CAUSES = (
     "our_request",
     "refused_in_outage",
 )
+# Nobody has signed in for it in time; a sign-in, or a mint that works, still finishes it.
+UNFINISHED = "install_unfinished"
 COMPANY, LOCATION = "Company", "Location"  # HighLevel's own words for userType
 
 

@@ -48,6 +48,7 @@ from integrations.highlevel import (
 from integrations.models import (
     COMPANY,
     PASSING_CAUSES,
+    UNFINISHED,
     GoHighLevelIntegration,
     Outage,
     RefreshAttempt,
@@ -187,12 +188,17 @@ def _result_since(row: GoHighLevelIntegration, ask: Ask) -> RefreshResult:
         or ask.seen_generation not in (None, row.generation)
     ):
         outcome = Outcome.RENEWED
-    elif row.failures and row.tried_at is not None and row.tried_at >= ask.asked_at:
+    elif _has_failed(row) and row.tried_at is not None and row.tried_at >= ask.asked_at:
         outcome = Outcome.FAILED
     else:
         outcome = Outcome.BUSY
     cause = "" if outcome is Outcome.RENEWED else row.cause
     return RefreshResult(outcome, cause=cause, expires_at=row.expires_at)
+
+
+def _has_failed(row: GoHighLevelIntegration) -> bool:
+    """Whether its last try did. One that waits has had no other."""
+    return row.failures > 0 or row.status == Status.WAITING
 
 
 class _Renewal:
@@ -231,8 +237,9 @@ class _Renewal:
         columns = {
             "lease_id": self.lease_id,
             "lease_until": Now() + LEASE,
-            "renew_at": timezone.now() + LEASE,
         }
+        if not self._is_beside_the_worker():
+            columns["renew_at"] = timezone.now() + LEASE
         attempt = self._first_attempt()
         if attempt is None:
             return bool(rows.update(**columns))
@@ -242,6 +249,11 @@ class _Renewal:
                 attempt.save(force_insert=True)
                 self.begun = attempt
         return bool(won)
+
+    def _is_beside_the_worker(self) -> bool:
+        """Whether a caller asks for the first token of one that waits: however often it does, the
+        worker keeps to its own times. A mint that is cut off spends nothing."""
+        return self.trigger == "api" and self.row.status == Status.WAITING
 
     def _first_attempt(self) -> RefreshAttempt | None:
         """What to journal with the claim; None where another way than our own token comes first."""
@@ -382,8 +394,10 @@ class _Renewal:
         if agency is None:
             raise CannotMint("waiting_for_agency")
         if agency.status == Status.ACTIVE and agency.is_expired(timezone.now() + LEASE / 2):
-            refresh_integration(agency.pk, trigger="mint", wait_s=CALL_S)
+            result = refresh_integration(agency.pk, trigger="mint", wait_s=CALL_S)
             agency.refresh_from_db()
+            if result.cause in PASSING_CAUSES and agency.is_expired(timezone.now()):
+                raise CannotMint(result.cause)
         if agency.status != Status.ACTIVE or agency.is_expired(timezone.now()):
             raise CannotMint("agency_not_usable")
         return agency
@@ -485,35 +499,38 @@ class _Renewal:
         status = verdict or Status(self.row.status)
         if verdict is None and status not in (Status.ACTIVE, Status.WAITING):
             cause = self.row.cause  # a passing fault does not change why it stands still
+        # Nor does another fault that nobody has signed in.
+        noted = UNFINISHED if verdict is None and self.row.cause == UNFINISHED else cause
         failures = self.row.failures + 1
         mine = GoHighLevelIntegration.objects.filter(
             pk=self.row.pk, lease_id=self.lease_id, generation=self.row.generation
         )
         columns: dict[str, Any] = {
             "status": status,
-            "cause": cause,
-            "cause_since": self.row.cause_since if cause == self.row.cause else now,
-            "failures": failures,
-            "renew_at": pacing.next_try(
-                now,
-                verdict,
-                failures,
-                asked_for_s=error.retry_after_s or 0,
-                reconnect=settings.GHL_RECONNECT,
-            ),
+            "cause": noted,
+            "cause_since": self.row.cause_since if noted == self.row.cause else now,
             "requested_at": None,
             "lease_id": None,
             "lease_until": None,
             "sent_at": self.unsettled_since,
             "tried_at": now,
         }
+        if verdict is not None or not self._is_beside_the_worker():
+            columns["failures"] = failures
+            columns["renew_at"] = pacing.next_try(
+                now,
+                verdict,
+                failures,
+                asked_for_s=error.retry_after_s or 0,
+                reconnect=settings.GHL_RECONNECT,
+            )
         if verdict is not None:
             columns["verify_at"] = None
         with transaction.atomic():
             recorded = mine.update(**columns)
             if recorded:
                 before = {self.row.pk: journal.Condition(self.row.status, self.row.cause)}
-                self._note_change(before, status=status, cause=cause)
+                self._note_change(before, status=status, cause=noted)
         if not recorded:
             return RefreshResult(Outcome.SKIPPED, expires_at=self.row.expires_at)
         logger.warning("Renewal of %s failed: %s", self.row.pk, cause)

@@ -31,7 +31,7 @@ from django.db.models import (
 )
 
 from access.models import User
-from integrations import install
+from integrations import models
 from integrations.health import State, Status
 from integrations.models import GoHighLevelIntegration, HealthDay, IntegrationQuerySet
 from integrations.states import ended, refreshing, state_expression, unwell
@@ -249,7 +249,7 @@ def count_by_agency(rows: IntegrationQuerySet, now: datetime) -> dict[str, dict[
 
 def _counted_state(now: datetime) -> Case:
     recovering = refreshing(now) & ~ended() & Q(failures__gt=0)
-    unfinished = Q(status=Status.WAITING, cause=install.UNFINISHED) & ~refreshing(now)
+    unfinished = Q(status=Status.WAITING, cause=models.UNFINISHED) & ~refreshing(now)
     return Case(
         When(recovering, then=Value(RECOVERING)),
         When(unfinished, then=Value(UNFINISHED)),

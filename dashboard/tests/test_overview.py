@@ -14,8 +14,7 @@ from access.roles import Role
 from dashboard import looks
 from integrations import heartbeat, snapshots
 from integrations.health import Status
-from integrations.install import UNFINISHED
-from integrations.models import GoHighLevelIntegration, Heartbeat, Outage
+from integrations.models import UNFINISHED, GoHighLevelIntegration, Heartbeat, Outage
 from webhooks.models import AnswerCount, Outcome
 
 Make = Callable[..., GoHighLevelIntegration]

@@ -10,8 +10,7 @@ from django.utils import timezone
 from dashboard.summary import OFF, PAUSED, RECOVERING, WORKING, Summary, summarise, worst_first
 from integrations import snapshots
 from integrations.health import Status
-from integrations.install import UNFINISHED
-from integrations.models import GoHighLevelIntegration
+from integrations.models import UNFINISHED, GoHighLevelIntegration
 
 
 def summary(

@@ -21,8 +21,9 @@ from integrations.models import (
     GoHighLevelIntegration,
     RefreshAttempt,
     RenewalJob,
+    StateChange,
 )
-from integrations.tasks import renew_batch
+from integrations.tasks import renew_batch, tick, watch_life
 
 pytestmark = pytest.mark.django_db
 NOBODY = uuid.UUID(int=0)
@@ -494,6 +495,72 @@ def test_who_wants_the_token_of_one_that_waits_asks_highlevel_twice_a_minute_at_
     world.clear_faults()
     with time_machine.travel(timezone.now() + timedelta(seconds=31)):
         assert client.get(path).json()["source"] == "refreshed"
+
+
+def test_who_wants_the_token_of_one_that_waits_is_told_that_highlevel_does_not_answer_its_agency(
+    api, world, waiting_location
+):
+    GoHighLevelIntegration.objects.filter(user_type=COMPANY).update(expires_at=timezone.now())
+    world.fault("503", route="/oauth/token", times=None)
+    path = f"/app/get-token/{waiting_location.pk}/"
+    for _ in range(2):
+        assert_error(api().get(path), 503, "highlevel_unavailable")
+    world.clear_faults()
+    with time_machine.travel(timezone.now() + timedelta(seconds=31)):
+        assert api().get(path).status_code == 200
+
+
+def test_a_caller_that_asks_again_and_again_does_not_put_off_the_worker(
+    api, world, waiting_location
+):
+    world.fault("401", route="/oauth/locationToken", times=None)
+    client, path = api(), f"/app/get-token/{waiting_location.pk}/"
+    now = timezone.now()
+    for n in range(4):
+        with time_machine.travel(now + timedelta(seconds=31 * n), tick=False):
+            assert_error(client.get(path), 409, "waiting_for_install")
+    assert RefreshAttempt.objects.count() == 4
+    row = GoHighLevelIntegration.objects.get(pk=waiting_location.pk)
+    assert (row.failures, row.renew_at) == (0, waiting_location.renew_at)
+    world.clear_faults()
+    with time_machine.travel(now + timedelta(minutes=2)):
+        tick()
+    row.refresh_from_db()
+    assert row.status == Status.ACTIVE
+
+
+@pytest.mark.parametrize("trigger", ["schedule", "api"])
+def test_a_sub_account_that_its_agency_cannot_help_is_named_unfinished_and_stays_so(
+    api, world, waiting_location, trigger
+):
+    """Until it gets its token: it goes on being tried for."""
+
+    def look():
+        watch_life()
+        if trigger == "schedule":
+            tick()
+        else:
+            api().get(f"/app/get-token/{waiting_location.pk}/")
+        return GoHighLevelIntegration.objects.get(pk=waiting_location.pk)
+
+    world.fault("401", route="/oauth/locationToken", times=None)
+    now = timezone.now()
+    assert look().cause == "mint_refused"
+    for minutes in (31, 62, 93):
+        with time_machine.travel(now + timedelta(minutes=minutes)):
+            assert look().cause == "install_unfinished"
+    since = StateChange.objects.filter(integration=waiting_location)
+    assert since.filter(cause="install_unfinished").count() == 1
+    world.clear_faults()
+    with time_machine.travel(now + timedelta(hours=4)):
+        assert look().status == Status.ACTIVE
+
+
+def test_a_sub_account_that_waits_for_highlevel_is_not_named_unfinished(world, waiting_location):
+    world.fault("503", route="/oauth/locationToken", times=None)
+    tick()
+    with time_machine.travel(timezone.now() + timedelta(minutes=31)):
+        assert watch_life()["given_up"] == 0
 
 
 def test_a_caller_finds_out_that_a_pause_is_over_sooner_than_the_probe(
