@@ -97,7 +97,7 @@ def test_two_hundred_accounts_are_refreshed_together_and_the_page_counts(
     product.control("knobs", latency_seconds=0.5)
     page.get_by_label("Select all on this page").check()
     page.get_by_label("All 201 matching").check()
-    page.get_by_role("button", name="Refresh selected").click()
+    page.get_by_role("button", name="Refresh selected (201)").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Refresh 201 accounts?")
     page.get_by_role("button", name="Refresh 201").click()
     heading = page.get_by_role("heading", level=1)

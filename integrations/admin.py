@@ -8,6 +8,7 @@ from django.contrib.admin import ModelAdmin
 from django.contrib.admin.widgets import AdminTextInputWidget
 from django.db.models import DateTimeField, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.defaultfilters import pluralize
 from django.utils import timezone
 from django_q.admin import ScheduleAdmin
 from django_q.models import Schedule
@@ -42,6 +43,10 @@ TOKEN_FIELDS = [
     "generation",
 ]
 _STATES = [(state, state.value.replace("_", " ").capitalize()) for state in State]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{pluralize(number)}"
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -141,6 +146,8 @@ class IntegrationAdmin(ModelAdmin):
 
     @admin.display(ordering="severity")
     def state(self, row: GoHighLevelIntegration) -> str:
+        if row.status == Status.DEACTIVATED:
+            return "Switched off"
         return row.state(timezone.now()).replace("_", " ").capitalize()
 
     def access_token(self, row: GoHighLevelIntegration) -> str:
@@ -154,7 +161,7 @@ class IntegrationAdmin(ModelAdmin):
         ids = rows.renewable().values_list("pk", flat=True)
         job = bulk.create_job(ids, caller=request.user.get_username())
         bulk.hand_to_worker(job)
-        messages.success(request, f"{job.total} renewals handed to the worker.")
+        messages.success(request, f"{_counted(job.total, 'renewal')} handed to the worker.")
 
     @admin.action(description="Switch the selected installs off", permissions=["change"])
     def deactivate(self, request: HttpRequest, rows: QuerySet) -> None:
@@ -162,7 +169,7 @@ class IntegrationAdmin(ModelAdmin):
             GoHighLevelIntegration.objects.filter(pk__in=rows.values("pk")),
             caller=request.user.get_username(),
         )
-        messages.success(request, f"{ended} switched off.")
+        messages.success(request, f"{_counted(ended, 'install')} switched off.")
 
 
 @admin.register(RefreshAttempt)

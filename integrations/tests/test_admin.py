@@ -98,7 +98,7 @@ def test_no_field_can_be_changed_by_its_form(owner, make_install):
 def test_selected_installs_are_handed_to_the_worker(owner, world, install_location):
     row = install_location()
     page = act(owner, "renew", row).content.decode()
-    assert "1 renewals handed to the worker" in page
+    assert "1 renewal handed to the worker" in page
     renew_batch(str(RenewalJob.objects.get().pk), [str(row.pk)])
     row.refresh_from_db()
     assert row.generation == 2
@@ -107,7 +107,12 @@ def test_selected_installs_are_handed_to_the_worker(owner, world, install_locati
 
 def test_selected_installs_are_switched_off(owner, make_install):
     row, other = make_install(), make_install()
-    act(owner, "deactivate", row)
+    page = act(owner, "deactivate", row).content.decode()
+    assert "1 install switched off." in page
+    assert sorted(re.findall(r'field-state">([^<]+)<', page)) == ["Healthy", "Switched off"]
+    event = AuditEvent.objects.get(action="admin.change")
+    assert event.details["did"] == "deactivate"
+    assert event.details["to"] == [str(row.pk)]
     row.refresh_from_db()
     other.refresh_from_db()
     assert (row.status, row.renew_at) == (Status.DEACTIVATED, None)

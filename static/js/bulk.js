@@ -8,9 +8,10 @@
     if (!form) return;
     const everything = matching()?.checked ?? false;
     const ticked = ticks().filter((tick) => tick.checked).length;
+    const told = everything ? matching().dataset.tickMatching || "all" : ticked;
     for (const button of form.querySelectorAll("[data-bulk-button]")) {
       button.classList.toggle("has-ticks", ticked > 0 || everything);
-      button.querySelector("[data-bulk-count]").textContent = ticked && !everything ? ` (${ticked})` : "";
+      button.querySelector("[data-bulk-count]").textContent = told ? ` (${told})` : "";
     }
     const all = document.querySelector("[data-tick-all]");
     all.checked = ticked > 0 && ticked === ticks().length;
