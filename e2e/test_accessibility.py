@@ -5,6 +5,7 @@ Both themes, on a desk and on a phone. All other rules than contrast judge what 
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,27 +14,30 @@ from django.contrib.auth.models import AnonymousUser
 from django.template.loader import render_to_string
 from django.test import RequestFactory
 from django.urls import resolve
+from django.utils import timezone
 from playwright.sync_api import Browser, Page, Route, expect
 
 from access.audience import Who
 from config.audiences import Address
 from config.audiences import addresses as all_addresses
+from dashboard.worker import Worker
 from e2e.conftest import listen_for_problems
 from e2e.furniture import furnish
 from e2e.pages import FIXED, FOUND, SENT, addresses, send
-from e2e.people import sign_in
+from e2e.people import open_account, sign_in
 from e2e.product import Product
+from integrations import heartbeat
 
 AXE = (Path(__file__).parent / "vendor" / "axe-4.14.1.min.js").read_text()
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # The wall screen is nobody's to touch: it renews itself as a clock does. Colours are judged as they
 # are in the end: Django's admin fades its own from one theme to the other.
-JUDGE = """async (runOnly) => {
+JUDGE = """async ([within, runOnly]) => {
   const wall = document.querySelector("body.wall") !== null;
   const rules = { "meta-refresh": { enabled: !wall } };
   const fades = document.getAnimations().filter((fade) => fade instanceof CSSTransition);
   for (const fade of fades) fade.finish();
-  const { violations } = await axe.run({ runOnly, rules, resultTypes: ["violations"] });
+  const { violations } = await axe.run(within, { runOnly, rules, resultTypes: ["violations"] });
   return violations.map(({ id, nodes: [node] }) =>
     `${id}: ${node.html.slice(0, 200)} ${node.failureSummary}`);
 }"""
@@ -111,6 +115,52 @@ def test_no_page_has_a_known_barrier(
     assert said == [], "\n".join(said)
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_what_opens_over_a_page_has_no_known_barrier(
+    product: Product, browser: Browser, furniture: object, size: str
+) -> None:
+    width, height = SIZES[size]
+    page = browser.new_page(
+        base_url=product.url,
+        viewport={"width": width, "height": height},
+        reduced_motion="reduce",
+    )
+    sign_in(product, page)
+    open_account(page, "Green Gym")
+    page.get_by_role("button", name="Reveal token").click()
+    expect(page.get_by_role("dialog").locator(".reveal-token")).to_be_visible()
+    faults = _faults_of_open(page, "a token that is shown")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    expect(page.locator("#keyboard-help")).to_be_visible()
+    faults += _faults_of_open(page, "the keyboard's help")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Switch off").click()
+    expect(page.get_by_role("button", name="Undo")).to_be_visible()
+    faults += _faults_of_open(page, "an offer to undo")
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("#toasts")).to_contain_text("Switched on again")
+
+    page.goto("/installs/")
+    for fold in page.locator("details").all():
+        fold.evaluate("fold => { fold.open = true; }")
+    for seen in (None, timezone.now()):
+        page.locator("main").evaluate(
+            "(main, html) => main.insertAdjacentHTML('afterbegin', html)", _banner(seen)
+        )
+    # What lies under an open menu is in nobody's reach.
+    faults += _faults_of_open(page, "banners and menus", within=".banner, .menu-list")
+    page.close()
+    assert faults == [], "\n".join(faults)
+
+
+def _banner(seen: datetime | None) -> str:
+    """What stands above a page while the worker, last seen then, stands still."""
+    worker = Worker(last_tick=seen, standing_still=heartbeat.PARTS, next_renewal=None)
+    context = {"worker": worker, "now": timezone.now()}
+    return render_to_string("dashboard/_worker_banner.html", context)
+
+
 def test_no_page_of_the_admin_has_a_known_barrier(
     product: Product, browser: Browser, furniture: tuple[dict[str, str], dict[str, str]]
 ) -> None:
@@ -161,16 +211,16 @@ def _faults(page: Page, path: str) -> list[str]:
     return _faults_of_open(page, path)
 
 
-def _faults_of_open(page: Page, path: str) -> list[str]:
+def _faults_of_open(page: Page, path: str, within: str = "html") -> list[str]:
     page.emulate_media(color_scheme="light")
     expect(page.locator("h1").first).to_be_visible()
     for fold in page.locator("main details:not([data-menu])").all():
         fold.evaluate("fold => { fold.open = true; }")
     # Not as a script element: the page's policy would refuse it, and rightly.
     page.evaluate(AXE)
-    found = page.evaluate(JUDGE, RULES)
+    found = page.evaluate(JUDGE, [within, RULES])
     page.emulate_media(color_scheme="dark")
-    found += page.evaluate(JUDGE, ["color-contrast"])
+    found += page.evaluate(JUDGE, [within, ["color-contrast"]])
     said = [f"{path} {fault}" for fault in found]
     fits = page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     return said if fits else [*said, f"{path} is wider than the screen"]
