@@ -2,8 +2,8 @@
 
 Counting a million rows takes longer than a page may. So each tick counts once and keeps the
 result; pages count for themselves only while there are few (LIVE_UP_TO). Of many they count the
-unwell and the ended, which indexes find, at that moment; how many there are in all, and with it
-how many are well, and the pictures are as old as the last look.
+unwell, which indexes find, at that moment, unless these are many too; how many there are in all,
+how many of them ended or are well, and the pictures are as old as the last look.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def counts_of_agency(company_id: str, now: datetime) -> dict[str, int]:
 
 
 def _look(agencies: list[str], now: datetime, *, pictures: bool = True) -> Snapshot:
-    """The numbers of these agencies, or without any of all; two queries, however many there are."""
+    """The numbers of these agencies, or without any of all; three queries at most, however many
+    there are."""
     rows = GoHighLevelIntegration.objects.all()
     if agencies:
         rows = rows.filter(company_id__in=agencies)
