@@ -16,7 +16,7 @@ from access.audit import record
 from access.roles import Permission
 from alerts import incidents
 from dashboard.alert_forms import SnoozeForm
-from dashboard.htmx import HtmxRequest, next_page, staff_page
+from dashboard.htmx import HtmxRequest, list_as_shown, next_page, staff_page
 from dashboard.selection import Selection, read_selection
 from dashboard.sentences import LOOKS
 from dashboard.summary import summarise
@@ -27,6 +27,7 @@ from integrations.health import WORST_FIRST, State
 
 # Of the accounts that an action is for, before it is done.
 MOST_NAMED = 10
+_LIST = "dashboard:install-list"
 # What is switched off in one request, so that it can be taken back in one.
 MOST_SWITCHED_OFF = 2_000
 
@@ -91,7 +92,7 @@ def _preview(
     total = sum(counts.values())
     if action is None or total == skipped:
         messages.warning(request, "There is nothing to do for these accounts.")
-        return redirect("dashboard:install-list")
+        return redirect(_list(request))
     if name == "deactivate" and total - skipped > MOST_SWITCHED_OFF:
         return _too_many(request)
     # The annotation is made in a function of its own, where the types do not follow it.
@@ -99,6 +100,7 @@ def _preview(
     affected = stated.exclude(state_now__in=action.skips)
     context = {
         "action": action,
+        "back_to": _list(request),
         "named": list(affected.order_by("name", "pk")[:MOST_NAMED]),
         "fields": selection.fields,
         "affected": total - skipped,
@@ -127,7 +129,7 @@ def install_bulk_run(request: HtmxRequest) -> HttpResponse:
             return _snooze(request, selection)
         case _:
             messages.error(request, "There is no such action.")
-            return redirect("dashboard:install-list")
+            return redirect(_list(request))
 
 
 @require_POST
@@ -137,7 +139,7 @@ def install_bulk_run(request: HtmxRequest) -> HttpResponse:
 def undo(request: HtmxRequest) -> HttpResponse:
     done = take_back(request)
     messages.info(request, done or "There is nothing to undo any more.")
-    return redirect(next_page(request, "dashboard:install-list"))
+    return redirect(next_page(request, _LIST))
 
 
 def _refresh(request: HtmxRequest, selection: Selection) -> HttpResponse:
@@ -165,7 +167,7 @@ def _deactivate(request: HtmxRequest, selection: Selection) -> HttpResponse:
     n = deactivate()
     accounts = "1 account" if n == 1 else f"{n:,} accounts"
     offer_undo(request, f"{accounts} switched off.", "deactivate", ids)
-    return redirect("dashboard:install-list")
+    return redirect(_list(request))
 
 
 def _too_many(request: HtmxRequest) -> HttpResponse:
@@ -174,7 +176,7 @@ def _too_many(request: HtmxRequest) -> HttpResponse:
         f"At most {MOST_SWITCHED_OFF:,} accounts are switched off at once, and these are more. "
         "Nothing was done. Narrow the list down by agency, state or name.",
     )
-    return redirect("dashboard:install-list")
+    return redirect(_list(request))
 
 
 def _snooze(request: HtmxRequest, selection: Selection) -> HttpResponse:
@@ -192,4 +194,8 @@ def _snooze(request: HtmxRequest, selection: Selection) -> HttpResponse:
         record(request, "alert.snooze", count=n, reason=reason)
     accounts = "1 account" if n == 1 else f"{n:,} accounts"
     offer_undo(request, f"No alerts about {accounts} for a while.", "snooze", [moment.isoformat()])
-    return redirect("dashboard:install-list")
+    return redirect(_list(request))
+
+
+def _list(request: HtmxRequest) -> str:
+    return list_as_shown(_LIST, request.POST or request.GET)

@@ -8,14 +8,13 @@ from typing import Any
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from access.audit import record
 from access.roles import Permission
 from dashboard import event_body, event_figures, events
-from dashboard.htmx import HtmxRequest, panel, staff_page, wants_partial
+from dashboard.htmx import HtmxRequest, list_as_shown, panel, staff_page, wants_partial
 from integrations.deadlocks import atomically
 from webhooks import meter, processing
 from webhooks.handlers import effect_of
@@ -74,10 +73,11 @@ def event_replay(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
 def event_bulk(request: HtmxRequest) -> HttpResponse:
     """Show what a replay of many would do, before it is done."""
     chosen = events.read_selection(request.user, request.GET, timezone.now())
+    back = list_as_shown("dashboard:event-list", request.GET)
     shares = chosen.shares()
     if not shares:
         messages.info(request, "Tick the events to replay first.")
-        return redirect("dashboard:event-list")
+        return redirect(back)
     first, last = chosen.period()
     context = {
         "now": timezone.now(),
@@ -86,7 +86,7 @@ def event_bulk(request: HtmxRequest) -> HttpResponse:
         "fields": chosen.fields,
         "first": first,
         "last": last,
-        "back": f"{reverse('dashboard:event-list')}?{request.GET.get('query', '')}",
+        "back": back,
     }
     return render(request, "dashboard/event_bulk.html", context)
 
@@ -105,7 +105,7 @@ def event_bulk_run(request: HtmxRequest) -> HttpResponse:
     asked = replay()
     word = "event is" if asked == 1 else "events are"
     messages.info(request, f"{asked} {word} processed again.")
-    return redirect("dashboard:event-list")
+    return redirect(list_as_shown("dashboard:event-list", request.POST))
 
 
 def _event(request: HtmxRequest, pk: uuid.UUID) -> GoHighLevelWebhook:

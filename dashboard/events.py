@@ -163,11 +163,11 @@ def read_page(user: User, query: QueryDict, now: datetime) -> EventPage:
 
 def read_selection(user: User, asked: QueryDict, now: datetime) -> Selection:
     """Read `ids`, or `all` with the list's `query`: those that had come by `until`, else by now."""
-    rows = GoHighLevelWebhook.objects.visible_to(user)
+    rows, query = GoHighLevelWebhook.objects.visible_to(user), asked.get("query", "")
     if not asked.get("all"):
         ids = [pk for text in asked.getlist("ids") if (pk := _uuid(text))][:PER_PAGE]
-        return Selection(rows.filter(pk__in=ids), [("ids", str(pk)) for pk in ids])
-    query = asked.get("query", "")
+        fields = [("query", query), *(("ids", str(pk)) for pk in ids)]
+        return Selection(rows.filter(pk__in=ids), fields)
     until = _moment(asked.get("until", "")) or now
     found = EventFilter(QueryDict(query), rows.filter(received_at__lte=until))
     fields = [("all", "1"), ("query", query), ("until", until.isoformat())]

@@ -11,7 +11,7 @@ from allauth.account.adapter import get_adapter
 from allauth.core.exceptions import ReauthenticationRequired
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, QueryDict
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import get_token
 from django.shortcuts import resolve_url
@@ -176,6 +176,12 @@ def next_page(request: HttpRequest, default: str) -> str:
     hosts = {request.get_host()}
     is_ours = url_has_allowed_host_and_scheme(target, hosts, require_https=request.is_secure())
     return target if is_ours else resolve_url(default)
+
+
+def list_as_shown(url_name: str, asked: QueryDict) -> str:
+    """Return the list with the filter and the order of the form's `query`."""
+    query = QueryDict(asked.get("query", "")).urlencode()
+    return f"{resolve_url(url_name)}?{query}".rstrip("?")
 
 
 def _to_confirmation(request: VisitorRequest) -> HttpResponse:

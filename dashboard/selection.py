@@ -30,13 +30,12 @@ class Selection:
 
 def read_selection(request: HtmxRequest, asked: QueryDict) -> Selection:
     """Read `ids`, or `all` with the list's `query`. What cannot be read selects nothing."""
-    rows = installs_of(request)
+    rows, query = installs_of(request), asked.get("query", "")
     if asked.get("all"):
-        query = asked.get("query", "")
         found = InstallFilter(QueryDict(query), rows)
-        return Selection(found.qs, [("all", "1"), ("query", query)])
+        return Selection(found.qs, [("query", query), ("all", "1")])
     ids = read_ids(asked.getlist("ids"))[:MOST_TICKED]
-    return Selection(rows.filter(pk__in=ids), [("ids", str(pk)) for pk in ids])
+    return Selection(rows.filter(pk__in=ids), [("query", query), *(("ids", str(pk)) for pk in ids)])
 
 
 def read_ids(texts: list[str]) -> list[uuid.UUID]:

@@ -108,6 +108,17 @@ def test_alerts_about_many_are_snoozed_and_one_click_takes_it_back(
     assert list(actions) == ["alert.snooze", "alert.unsnooze"]
 
 
+def test_the_list_keeps_its_filter_and_order_after_an_action(
+    staff_client: Client, make_install: Any
+) -> None:
+    choice = {"action": "deactivate", "ids": [str(make_install().pk)]}
+    choice |= {"query": "q=dental&sort=-expires\r\nX: y"}
+    back_to = "/installs/?q=dental&sort=-expires%0D%0AX%3A+y"
+    preview = staff_client.get("/installs/bulk/", choice).content.decode()
+    assert preview.count(f'href="{back_to.replace("&", "&amp;")}"') == 2
+    assert staff_client.post("/installs/bulk/run/", choice)["Location"] == back_to
+
+
 def test_undo_is_offered_once(staff_client: Client, make_install: Any) -> None:
     row = make_install()
     staff_client.post("/installs/bulk/run/", {"action": "deactivate", "ids": [str(row.pk)]})

@@ -275,7 +275,8 @@ def test_all_that_match_are_replayed_but_none_that_came_after_the_preview(staff_
     preview = staff_client.get("/events/replay/?all=1&query=type%3DINSTALL")
     assert preview.context["total"] == 60
     kept("INSTALL", minutes_ago=-1)
-    staff_client.post("/events/replay/run/", dict(preview.context["fields"]))
+    answer = staff_client.post("/events/replay/run/", dict(preview.context["fields"]))
+    assert answer["Location"] == f"{LIST}?type=INSTALL"
     asked = GoHighLevelWebhook.objects.filter(status="pending")
     assert set(asked) == set(wanted)
     assert AuditEvent.objects.get().details["events"] == 60
