@@ -81,7 +81,7 @@ def _ask_highlevel(*, anew: bool) -> tuple[Check, datetime]:
     # Other ones, after a restart, have no verdict yet.
     names = ("GHL_CLIENT_ID", "GHL_CLIENT_SECRET", "GHL_CLIENT_SECRET_NEXT")
     asked = repr([getattr(settings, name) for name in names])
-    key = f"setup-credentials-{salted_hmac('setup', asked).hexdigest()}"
+    key = f"setup-credentials-{salted_hmac('setup', asked, algorithm='sha256').hexdigest()}"
     known: tuple[Check, datetime] | None = None
     # The page opens also while Redis, where the cache may be, is what has to be mended.
     with suppress(Exception):
