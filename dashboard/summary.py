@@ -13,7 +13,7 @@ from dashboard.sentences import Tone
 from integrations import snapshots
 from integrations.health import State, Status
 from integrations.models import UNFINISHED, GoHighLevelIntegration, IntegrationQuerySet
-from integrations.states import ended, near_end, refreshing, unwell
+from integrations.states import ended, refreshing, unwell
 
 # What the count tiles and the list's filter call a group of states. Three bear the name of the
 # state that they consist of.
@@ -79,9 +79,7 @@ def narrowed(group: str, now: datetime) -> Q:
     """Return a wider condition than `in_group`, in terms that indexes answer: the state itself is
     worked out row by row, which is too much for a million rows when a few are wanted."""
     return {
-        NEEDS_YOU: Q(status__in=(Status.REFUSED, Status.DAMAGED))
-        | Q(status=Status.WAITING, cause=UNFINISHED)
-        | near_end(now),
+        NEEDS_YOU: unwell(now),
         RECOVERING: unwell(now),
         PAUSED: Q(status=Status.PAUSED),
         OFF: ended(),
