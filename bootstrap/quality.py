@@ -18,6 +18,8 @@ DEFAULT_PORTS = {"postgres": 5432, "postgresql": 5432, "mysql": 3306}
 UNIT_TESTS = ("-p", "no:playwright", "-n", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 # Three at a time, each with a product of its own: much of a journey is waiting.
 BROWSER_TESTS = ("--browser", "chromium", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+# Once one of them fails again the rest need not be asked.
+FAILED_ALONE = ("--last-failed", "--last-failed-no-failures=none", "-n", "0", "-x")
 TEST_SETTINGS = {"DJANGO_SETTINGS_MODULE": "config.settings_test"}
 # What `check --deploy` judges: a production machine behind a TLS proxy. The keys open nothing.
 PRODUCTION = {
@@ -66,7 +68,17 @@ def _suite_passes(python: str, url: str) -> bool:
     environ = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
     environ |= {"DATABASE_URL": url} if url else {}
     which = ("-m", "not one_database") if url else ()
-    return succeeds([python, "-m", "pytest", *UNIT_TESTS, *which, *_arguments()], environ)
+    return _tests_pass([python, "-m", "pytest", *UNIT_TESTS, *which, *_arguments()], environ)
+
+
+def _tests_pass(command: list[str], environ: dict[str, str]) -> bool:
+    """Run the tests, and with TEST_FAILED_AGAIN those that failed once more, one by one."""
+    if succeeds(command, environ):
+        return True
+    if not environ.get("TEST_FAILED_AGAIN"):
+        return False
+    say("\n=== What failed, once more and by itself")
+    return succeeds([*command, *FAILED_ALONE], environ)
 
 
 def _is_reachable(url: str) -> bool:
@@ -133,7 +145,7 @@ def e2e() -> int:
     # Playwright's synchronous API keeps an event loop in the thread that also uses the database.
     environ = os.environ | {"DJANGO_ALLOW_ASYNC_UNSAFE": "true"}
     command = [_dev_python(), "-m", "pytest", "e2e", *BROWSER_TESTS, *_arguments()]
-    return 0 if succeeds(command, environ) else 1
+    return 0 if _tests_pass(command, environ) else 1
 
 
 def browser() -> int:

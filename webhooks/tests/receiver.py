@@ -67,6 +67,8 @@ def receiver() -> Iterator[Receiver]:
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
+        # A run sends with many threads at once: the default of 5 turns some away on a busy machine.
+        request_queue_size = 128
 
         def handle_error(self, *args: object) -> None:
             """A sender that breaks off is part of the tests."""
