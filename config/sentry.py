@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from config import __version__
 from config.logs import Redactor
 
 
@@ -27,6 +28,7 @@ def begin(dsn: str, secrets: Iterable[str | None]) -> bool:
 
     sentry_sdk.init(
         dsn=dsn,
+        release=f"whatreach@{__version__}",
         send_default_pii=False,
         include_local_variables=False,
         max_request_body_size="never",

@@ -21,6 +21,7 @@ from django.views.decorators.http import require_POST
 from access.audit import record
 from access.models import AuditEvent
 from access.roles import Permission
+from config import __version__
 from dashboard import queue
 from dashboard.htmx import HtmxRequest, panel, staff_page
 from dashboard.rates import read_rates
@@ -104,6 +105,7 @@ def _system_context(request: HtmxRequest) -> dict[str, Any]:
         # Of all agencies together.
         "rates": read_rates(now) if not request.user.agencies else None,
         "versions": [
+            ("WhatReach", __version__),
             ("Python", platform.python_version()),
             ("Django", django.get_version()),
             ("Database", f"{connection.display_name} {readiness.server_version()}"),

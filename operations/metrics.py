@@ -33,6 +33,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from access.audience import ONLY_SHOWS, Who, audience
+from config import __version__
 from integrations import heartbeat
 from integrations.health import State, Status
 from integrations.models import GoHighLevelIntegration
@@ -137,6 +138,7 @@ def _info() -> Metric:
         "whatreach",
         "What runs here.",
         value={
+            "version": __version__,
             "python": platform.python_version(),
             "django": django.get_version(),
             "database": connection.vendor,

@@ -22,6 +22,7 @@ from django.db.models import Count
 from django.utils import timezone
 from django_q.models import Failure, Schedule
 
+from config import __version__
 from config.logs import Redactor
 from integrations import heartbeat
 from integrations.models import GoHighLevelIntegration, RefreshAttempt
@@ -120,6 +121,7 @@ def _files(redact: Redactor, log: Path | None, ask_highlevel: bool) -> Iterator[
 def _versions() -> dict[str, Any]:
     packages = {p.metadata["Name"]: p.version for p in metadata.distributions()}
     return {
+        "whatreach": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
         "django": django.get_version(),

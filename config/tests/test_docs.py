@@ -13,6 +13,7 @@ import pytest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from alerts.kinds import Kind
+from config import __version__
 from integrations.causes import CAUSES
 
 pytestmark = pytest.mark.one_database
@@ -155,6 +156,13 @@ def test_each_promise_of_security_names_tests_that_exist() -> None:
         for file, name in itertools.chain(*named)
         if not (ROOT / file).exists() or f"def {name}(" not in (ROOT / file).read_text()
     ] == []
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    """Until it is released, what changed stands under *Unreleased*."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    newest = re.findall(r"^## (.+)$", text, re.MULTILINE)[0].split(",")[0]
+    assert newest == ("Unreleased" if __version__.endswith(".dev0") else __version__)
 
 
 def test_the_readme_leads_to_every_page() -> None:

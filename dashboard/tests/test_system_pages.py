@@ -15,6 +15,7 @@ from django_q.tasks import async_task
 from access.keys import create_api_key
 from access.models import AuditEvent, User
 from access.roles import Role
+from config import __version__
 from integrations import heartbeat
 from integrations.models import KeyHour, RefreshAttempt
 from operations import readiness
@@ -61,6 +62,10 @@ def test_it_says_when_each_part_was_last_seen(staff_client: Client) -> None:
     heartbeat.beat(heartbeat.WORKER)
     html = page(staff_client, "/system/")
     assert "Web server" in html and "worker seen" in html and "web seen" not in html
+
+
+def test_it_says_which_version_runs(staff_client: Client) -> None:
+    assert f"<dt>WhatReach</dt><dd>{__version__}</dd>" in page(staff_client, "/system/")
 
 
 def test_it_says_how_much_was_done_lately_and_how_large_the_database_is(

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from alerts.models import Channel
 from alerts.tests.conftest import make_channel  # noqa: F401
+from config import __version__
 from integrations import heartbeat
 from integrations.models import GoHighLevelIntegration, Heartbeat
 from integrations.refresh import refresh_integration
@@ -75,6 +76,7 @@ def finding(name: str) -> readiness.Check:
 def test_all_is_green_where_all_is_in_order(in_order):
     status, output = doctor()
     assert status == 0
+    assert output.splitlines()[0] == f"WhatReach {__version__}"
     assert output.splitlines()[-1] == f"ok {len(readiness.CHECKS)}, warn 0, red 0"
 
 
@@ -82,6 +84,7 @@ def test_json_is_one_object_with_every_check(in_order):
     status, output = doctor("--json")
     answer = json.loads(output)
     assert (status, answer["ready"], answer["red"]) == (0, True, 0)
+    assert answer["version"] == __version__
     assert [check["name"] for check in answer["checks"]] == list(readiness.CHECKS)
 
 

@@ -14,6 +14,7 @@ from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django_q.models import Task
 
+from config import __version__
 from integrations.models import GoHighLevelIntegration
 from integrations.refresh import refresh_integration
 from operations import readiness
@@ -46,7 +47,8 @@ def test_it_has_what_helps(bundle, install_location, world):
     assert json.loads(files["state.json"])["accounts"]["needs_reconnect"] == 1
     attempt = json.loads(files["renewals.json"])[0]
     assert (attempt["integration_id"], attempt["outcome"]) == (str(row.pk), "refused")
-    assert json.loads(files["versions.json"])["packages"]["Django"]
+    versions = json.loads(files["versions.json"])
+    assert versions["whatreach"] == __version__ and versions["packages"]["Django"]
     assert "REFRESH_MARGIN" in files["settings.json"]
 
 

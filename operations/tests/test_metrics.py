@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -15,6 +16,7 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from access.keys import create_api_key
+from config import __version__
 from integrations import heartbeat
 from integrations.health import Status
 from integrations.models import HandOut, RefreshAttempt
@@ -111,6 +113,11 @@ def test_no_name_or_id_of_an_account_is_in_it(make_install, prometheus):
     text = prometheus.get("/metrics").content.decode()
     for value in (row.name, row.resource_id, row.company_id, str(row.pk)):
         assert value not in text
+
+
+def test_it_tells_which_version_runs(prometheus):
+    text = prometheus.get("/metrics").content.decode()
+    assert re.search(rf'^whatreach_info{{.*version="{re.escape(__version__)}".*}} 1.0$', text, re.M)
 
 
 # --- The numbers ---

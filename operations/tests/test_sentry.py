@@ -13,6 +13,8 @@ import pytest
 from django.conf import settings
 from django.core.checks import run_checks
 
+from config import __version__
+
 pytestmark = pytest.mark.one_database
 
 PROGRAM = """
@@ -88,7 +90,7 @@ def test_a_fault_is_reported_without_secrets():
         server.shutdown()
         server.server_close()
     text = b"\n".join(received).decode()
-    assert "ValueError" in text
+    assert "ValueError" in text and f"whatreach@{__version__}" in text
     for secret in ("r3fr3sh", settings.GHL_CLIENT_SECRET, "s3cr3tbearer", "4f5d6c7b8a9b"):
         assert secret not in text
     for part in ("pa55word", "a-local-variable"):

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from config import __version__
 from operations import readiness
 from operations.readiness import Check, Verdict
 
@@ -29,6 +30,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, offline: bool, **options: Any) -> None:
         found = []
+        if not options["json"]:
+            self.stdout.write(f"WhatReach {__version__}")
         for check in readiness.each(ask_highlevel=not offline):
             found.append(check)
             if not options["json"]:
@@ -36,7 +39,8 @@ class Command(BaseCommand):
         counts = {verdict.value: _count(found, verdict) for verdict in Verdict}
         if options["json"]:
             checks = [asdict(check) for check in found]
-            self.stdout.write(json.dumps({"ready": not counts["red"], **counts, "checks": checks}))
+            verdict = {"version": __version__, "ready": not counts["red"], **counts}
+            self.stdout.write(json.dumps({**verdict, "checks": checks}))
         else:
             self.stdout.write(", ".join(f"{name} {number}" for name, number in counts.items()))
         if counts["red"]:
