@@ -19,9 +19,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 from access.audience import Who, audience
 from access.audit import record
 from access.mail import has_mail_server
-from access.models import AuditEvent
+from access.models import AuditEvent, User
 from access.roles import Permission
 from alerts import delivery, incidents, links
+from alerts.kinds import Kind
 from alerts.links import Act, SignedLink
 from alerts.messages import may_act
 from alerts.models import Channel, Delivery, Incident, Snooze
@@ -284,7 +285,7 @@ def _context(request: HtmxRequest) -> dict[str, Any]:
     sent = Delivery.objects.filter(channel__in=channels).select_related("channel")
     return {
         "now": now,
-        "open": _open(seen, {snooze.key: snooze for snooze in snoozes}),
+        "open": _open(user, seen, {snooze.key: snooze for snooze in snoozes}),
         "snoozes": snoozes,
         "channels": channels,
         "sent": list(sent.order_by("-created_at")[:MOST_SENT]),
@@ -294,12 +295,18 @@ def _context(request: HtmxRequest) -> dict[str, Any]:
     }
 
 
-def _open(seen: Any, snoozes: dict[str, Snooze]) -> list[dict[str, Any]]:
+def _open(user: User, seen: Any, snoozes: dict[str, Snooze]) -> list[dict[str, Any]]:
     """The open incidents, the worst and oldest first, each with its page and the snooze that hides
     it."""
     rows = list(seen.open().order_by("opened_at")[:MOST_OPEN])
     rows.sort(key=lambda incident: not incident.about.is_red)
     return [
-        {"incident": row, "path": links.path_of(row), "snooze": snoozes.get(row.key)}
+        {"incident": row, "path": _path_for(user, row), "snooze": snoozes.get(row.key)}
         for row in rows
     ]
+
+
+def _path_for(user: User, incident: Incident) -> str:
+    """Where this person sees more about it; empty where they may not look."""
+    may_look = incident.kind != Kind.KEY_USE or user.has_perm(Permission.KEYS)
+    return links.path_of(incident) if may_look else ""
