@@ -39,10 +39,14 @@ class _Taken:
             return True
         return False if left < 0 else None
 
-    def put(self, key_id: uuid.UUID, minute: int, left: int) -> None:
+    def put(self, key_id: uuid.UUID, minute: int, more: int) -> None:
+        """Add calls of this minute; -1: there are no more. Threads may take some at once."""
         if len(self._left) > 10_000:
             self._left.clear()
-        self._left[key_id] = minute, left
+        taken_in, left = self._left.get(key_id, (0, 0))
+        if taken_in == minute and left > 0:
+            more = left + max(more, 0)
+        self._left[key_id] = minute, more
 
 
 _taken = _Taken()

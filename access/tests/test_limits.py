@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -95,6 +97,24 @@ def test_counters_that_were_quiet_for_an_hour_are_dropped(settings):
     assert limits.forget_old() == 0
     with time_machine.travel(NOON + timedelta(minutes=62), tick=False):
         assert limits.forget_old() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_threads_of_a_process_use_up_the_whole_limit(settings):
+    limit, threads, key_id = 500, 8, uuid4()
+    settings.API_RATE_PER_MINUTE = limit
+    barrier = threading.Barrier(threads)
+
+    def allowed() -> int:
+        barrier.wait()
+        try:
+            return sum(limits.wait_of_key(key_id) is None for _ in range(limit))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(threads) as pool:
+        counts = [pool.submit(allowed) for _ in range(threads)]
+    assert sum(count.result() for count in counts) == limit
 
 
 COUNTER = """
