@@ -193,6 +193,24 @@ def test_the_theme_is_remembered(product: Product, page: Page) -> None:
     expect(root).to_have_attribute("data-bs-theme", "dark")
 
 
+def test_the_theme_is_the_same_in_the_admin(
+    product: Product, page: Page, problems: list[str]
+) -> None:
+    """Both keep it in one place of the browser."""
+    sign_in(product, page)
+    page.emulate_media(color_scheme="dark")
+    page.goto("/admin/")
+    page.goto("/")
+    root, button = page.locator("html"), page.locator("[data-theme-switch]")
+    expect(root).to_have_attribute("data-bs-theme", "dark")
+    expect(button).to_have_attribute("title", "Theme: system")
+    button.click()
+    expect(button).to_have_attribute("title", "Theme: light")
+    page.goto("/admin/")
+    expect(root).to_have_attribute("data-theme", "light")
+    assert problems == []
+
+
 def test_a_dark_page_is_printed_dark_on_white_and_without_its_buttons(
     product: Product, page: Page
 ) -> None:

@@ -1,24 +1,27 @@
-// The theme, before anything is painted: the person's choice, else the system's.
+// The theme, before anything is painted: the person's choice, else the system's. Kept as the admin keeps
+// its own, so that both look alike: "auto" is the system's.
 (() => {
   const root = document.documentElement;
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const paper = matchMedia("print");
-  const choices = ["system", "light", "dark"];
+  const names = { auto: "system", light: "light", dark: "dark" };
+  const choices = Object.keys(names);
 
   const stored = () => {
     try {
-      return localStorage.getItem("theme") || "system";
+      const choice = localStorage.getItem("theme");
+      return choices.includes(choice) ? choice : "auto";
     } catch {
-      return "system";
+      return "auto";
     }
   };
 
   const apply = (choice) => {
     root.dataset.theme = choice;
-    const shown = choice === "system" ? (dark.matches ? "dark" : "light") : choice;
+    const shown = choice === "auto" ? (dark.matches ? "dark" : "light") : choice;
     root.dataset.bsTheme = paper.matches ? "light" : shown;
     for (const button of document.querySelectorAll("[data-theme-switch]")) {
-      button.title = `Theme: ${choice}`;
+      button.title = `Theme: ${names[choice]}`;
       button.setAttribute("aria-label", button.title);
     }
   };
