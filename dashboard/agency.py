@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Max, Q
 from django.http import Http404
 
 from access.models import User
@@ -16,6 +16,7 @@ from dashboard.summary import Summary, summarise
 from integrations import reconcile, snapshots
 from integrations.models import (
     COMPANY,
+    LOCATION,
     Comparison,
     GoHighLevelIntegration,
     IntegrationQuerySet,
@@ -89,9 +90,21 @@ def agencies_of(user: User) -> IntegrationQuerySet:
     return rows.filter(user_type=COMPANY).order_by("name", "pk")
 
 
-def health(user: User, agencies: Sequence[GoHighLevelIntegration], now: datetime) -> list[Summary]:
-    """How the accounts of each of these are, its own among them; one query."""
-    ids = [agency.resource_id for agency in agencies]
+def unconnected(user: User, now: datetime) -> list[Agency] | None:
+    """Those that only their sub-accounts tell of, by name. None: among so many accounts nobody looks
+    for them (snapshots.LIVE_UP_TO)."""
+    if sum(snapshots.counts(user, now).values()) > snapshots.LIVE_UP_TO:
+        return None
+    connected = GoHighLevelIntegration.objects.filter(user_type=COMPANY).values("resource_id")
+    rows = GoHighLevelIntegration.objects.visible_to(user).filter(user_type=LOCATION)
+    rows = rows.exclude(company_id="").exclude(company_id__in=connected).order_by()
+    names = rows.values("company_id").annotate(name=Max("company_name"))
+    found = names.order_by("name", "company_id").values_list("company_id", "name")
+    return [Agency(company_id, name or company_id, None) for company_id, name in found]
+
+
+def health(user: User, ids: Sequence[str], now: datetime) -> list[Summary]:
+    """How the accounts of each of these agencies are, its own among them; one query."""
     rows = GoHighLevelIntegration.objects.visible_to(user).filter(company_id__in=ids)
     counts = snapshots.count_by_agency(rows, now)
     return [summarise(counts.get(company_id, {})) for company_id in ids]

@@ -146,10 +146,17 @@ def _accounts(n: int) -> str:
 def _list_context(request: HtmxRequest) -> dict[str, Any]:
     pages = Paginator(agencies.agencies_of(request.user), AGENCIES_PER_PAGE)
     page, now = pages.get_page(request.GET.get("page")), timezone.now()
-    shown = list(page)
-    health = agencies.health(request.user, shown, now)
-    lines = list(zip(agencies.compared(shown), health, strict=True))
-    return {"now": now, "page": page, "lines": lines}
+    connected, unconnected = list(page), agencies.unconnected(request.user, now)
+    shown = (unconnected or [])[: agencies.MOST_SHOWN]
+    ids = [row.resource_id for row in connected] + [agency.company_id for agency in shown]
+    health = agencies.health(request.user, ids, now)
+    return {
+        "now": now,
+        "page": page,
+        "lines": list(zip(agencies.compared(connected), health, strict=False)),
+        "unconnected": list(zip(shown, health[len(connected) :], strict=True)),
+        "unconnected_count": None if unconnected is None else len(unconnected),
+    }
 
 
 def _detail_context(request: HtmxRequest, company_id: str) -> dict[str, Any]:

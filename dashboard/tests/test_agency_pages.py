@@ -89,10 +89,11 @@ def test_the_list_says_how_each_agency_is(staff_client, make_install):
 def test_a_limited_person_sees_their_agency_in_the_list_alone(make_person, make_install):
     for company_id in ("mine", "theirs"):
         make_install(agency=True, company_id=company_id, name=company_id.title())
+        make_install(company_id=f"{company_id}-too", company_name=f"{company_id.title()} Too")
     client = Client()
-    client.force_login(make_person("kim", Role.VIEWER, agencies=["mine"]))
+    client.force_login(make_person("kim", Role.VIEWER, agencies=["mine", "mine-too"]))
     html = read(client, LIST)
-    assert "Mine" in html and "Theirs" not in html
+    assert "Mine" in html and "Mine Too" in html and "Theirs" not in html
 
 
 def test_an_agency_that_is_not_connected_itself_has_a_page_too(staff_client, install_location):
@@ -100,6 +101,38 @@ def test_an_agency_that_is_not_connected_itself_has_a_page_too(staff_client, ins
     address = reverse("dashboard:agency-detail", args=[row.company_id])
     assert "The agency is not connected itself" in read(staff_client, address)
     assert row.company_id in read(staff_client, f"/installs/{row.pk}/")
+
+
+def test_agencies_that_only_sub_accounts_tell_of_are_in_the_list_and_marked(
+    staff_client, make_install
+):
+    make_install(agency=True, company_id="own", name="Connected Agency")
+    make_install(company_id="own", company_name="Connected Agency")
+    make_install(company_id="told", company_name="Pixel & Pine", status=Status.REFUSED)
+    make_install(company_id="told", company_name="Pixel & Pine")
+    make_install(company_id="", company_name="")
+    html = " ".join(read(staff_client, LIST).split())
+    connected, told = html.split("Not connected themselves</h2>")
+    assert "Connected Agency" in connected and "Pixel" not in connected
+    assert "the sub-accounts chosen there connect by themselves" in told
+    assert reverse("dashboard:agency-detail", args=["told"]) in told and "Pixel &amp; Pine" in told
+    assert "1 account needs you. 1 is fine." in told and told.count("Not connected itself") == 1
+    assert "Connected Agency" not in told and "stand in the list" not in told
+
+
+def test_more_agencies_than_the_page_shows_are_in_the_list_of_accounts(
+    staff_client, make_install, monkeypatch
+):
+    for n in range(3):
+        make_install(company_id=f"agency-{n}", company_name=f"Agency {n}")
+    monkeypatch.setattr("dashboard.agency.MOST_SHOWN", 2)
+    html = read(staff_client, LIST)
+    assert "Agency 1" in html and "Agency 2" not in html and "the first 2 of 3" in html
+    assert "/installs/?group=agency" in html
+    # Nobody looks for them among so many accounts.
+    monkeypatch.setattr("integrations.snapshots.LIVE_UP_TO", 2)
+    html = read(staff_client, LIST)
+    assert "Agency 1" not in html and "/installs/?group=agency" in html
 
 
 def test_comparing_by_click_shows_three_columns(staff_client, agency, differing):
@@ -175,7 +208,7 @@ def test_all_agencies_are_compared_with_one_click(staff_client, agency, make_ins
     assert "Comparing 1 agency" in answer.content.decode()
     work()
     html = read(staff_client, LIST)
-    assert "3 the same" in html
+    assert "All 3 are on both lists" in html
     assert "Never compared" in html
 
 
@@ -267,6 +300,7 @@ def test_the_list_of_agencies_makes_the_same_queries_for_few_and_many(staff_clie
     counted = []
     for n in range(20):
         row = make_install(agency=True, company_id=f"agency-{n}")
+        make_install(company_id=f"told-{n}")
         now = timezone.now()
         Comparison.objects.create(agency=row, begun_at=now, ended_at=now)
         if n in (1, 19):
