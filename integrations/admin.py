@@ -6,7 +6,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.widgets import AdminTextInputWidget
-from django.db.models import DateTimeField, QuerySet
+from django.db.models import Count, DateTimeField, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.defaultfilters import pluralize
 from django.utils import timezone
@@ -15,7 +15,7 @@ from django_q.models import Schedule
 
 from integrations import bulk, ending, snapshots
 from integrations.causes import CAUSES
-from integrations.health import State, Status
+from integrations.health import OFF, State, Status
 from integrations.models import (
     GoHighLevelIntegration,
     IntegrationQuerySet,
@@ -42,7 +42,10 @@ TOKEN_FIELDS = [
     "key_id",
     "generation",
 ]
-_STATES = [(state, state.value.replace("_", " ").capitalize()) for state in State]
+# By state, and those that ended by how: both ways are one state.
+_STATES = {state.value: state.value.replace("_", " ").capitalize() for state in State} | {
+    Status.DEACTIVATED.value: "Switched off"
+}
 
 
 def _counted(number: int, what: str) -> str:
@@ -54,12 +57,13 @@ class StateFilter(admin.SimpleListFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin) -> list[tuple[str, str]]:
-        return [(state.value, label) for state, label in _STATES]
+        return list(_STATES.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
-        if self.value() is None:
+        value = self.value()
+        if value is None:
             return queryset
-        return queryset.filter(state_now=self.value())
+        return queryset.filter(**{"status" if value in OFF else "state_now": value})
 
 
 class FieldFilter(admin.SimpleListFilter):
@@ -117,7 +121,12 @@ class IntegrationAdmin(ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         counts = snapshots.by_state(snapshots.counts_of_agency("", timezone.now()))
-        health = [(s.value, label, counts[s]) for s, label in _STATES if counts.get(s)]
+        ended = GoHighLevelIntegration.objects.filter(status__in=OFF).order_by()
+        counts.pop(State.UNINSTALLED, None)
+        counts |= dict(ended.values_list("status").annotate(n=Count("pk")))
+        health = [
+            (state, label, counts[state]) for state, label in _STATES.items() if counts.get(state)
+        ]
         return super().changelist_view(request, {"health": health, **(extra_context or {})})
 
     def get_fieldsets(self, request: HttpRequest, obj: object = None) -> Any:
@@ -146,9 +155,7 @@ class IntegrationAdmin(ModelAdmin):
 
     @admin.display(ordering="severity")
     def state(self, row: GoHighLevelIntegration) -> str:
-        if row.status == Status.DEACTIVATED:
-            return "Switched off"
-        return row.state(timezone.now()).replace("_", " ").capitalize()
+        return _STATES[row.status if row.status in OFF else row.state(timezone.now())]
 
     def access_token(self, row: GoHighLevelIntegration) -> str:
         return MASK if row.generation else "none"

@@ -62,6 +62,21 @@ def test_the_list_counts_the_tokens_by_state(owner, make_install):
     assert '<a href="?state=paused">1 paused</a>' in page
 
 
+def test_what_was_switched_off_is_counted_and_found_apart_from_what_was_uninstalled(
+    owner, make_install
+):
+    make_install(name="Lake Spa", status=Status.DEACTIVATED)
+    make_install(name="Hill Gym", status=Status.UNINSTALLED)
+    make_install(name="Pier Cafe", status=Status.UNINSTALLED)
+    page = owner.get(reverse(LIST)).content.decode()
+    assert '<a href="?state=deactivated">1 switched off</a>' in page
+    assert '<a href="?state=uninstalled">2 uninstalled</a>' in page
+    off = owner.get(reverse(LIST), {"state": "deactivated"}).content.decode()
+    gone = owner.get(reverse(LIST), {"state": "uninstalled"}).content.decode()
+    assert "Lake Spa" in off and "Hill Gym" not in off
+    assert "Lake Spa" not in gone and "Hill Gym" in gone
+
+
 def test_a_token_is_revealed_only_on_record_and_to_a_person_just_confirmed(owner, make_install):
     row = make_install()
     page = owner.get(reverse(DETAIL, args=[row.pk])).content.decode()
