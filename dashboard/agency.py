@@ -91,8 +91,8 @@ def agencies_of(user: User) -> IntegrationQuerySet:
 
 
 def unconnected(user: User, now: datetime) -> list[Agency] | None:
-    """Those that only their sub-accounts tell of, by name. None: among so many accounts nobody looks
-    for them (snapshots.LIVE_UP_TO)."""
+    """Those that only their sub-accounts tell of, by name. None: there are so many accounts that
+    nobody looks for them (snapshots.LIVE_UP_TO)."""
     if sum(snapshots.counts(user, now).values()) > snapshots.LIVE_UP_TO:
         return None
     connected = GoHighLevelIntegration.objects.filter(user_type=COMPANY).values("resource_id")

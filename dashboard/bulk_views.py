@@ -93,8 +93,8 @@ def _preview(
     if action is None or total == skipped:
         messages.warning(request, "There is nothing to do for these accounts.")
         return redirect(_list(request))
-    if name == "deactivate" and total - skipped > MOST_SWITCHED_OFF:
-        return _too_many(request)
+    most = MOST_SWITCHED_OFF if name == "deactivate" else total
+    number = min(total - skipped, most)
     # The annotation is made in a function of its own, where the types do not follow it.
     stated: Any = selection.rows.with_state(now)
     affected = stated.exclude(state_now__in=action.skips)
@@ -103,8 +103,9 @@ def _preview(
         "back_to": _list(request),
         "named": list(affected.order_by("name", "pk")[:MOST_NAMED]),
         "fields": selection.fields,
-        "affected": total - skipped,
-        "more": max(total - skipped - MOST_NAMED, 0),
+        "affected": number,
+        "more": max(number - MOST_NAMED, 0),
+        "left": total - skipped - number,
         "skipped": skipped,
         "summary": summarise(counts),
         "states": [(LOOKS[state], states[state]) for state in WORST_FIRST if states.get(state)],
@@ -152,10 +153,8 @@ def _refresh(request: HtmxRequest, selection: Selection) -> HttpResponse:
 
 
 def _deactivate(request: HtmxRequest, selection: Selection) -> HttpResponse:
-    rows = selection.rows.renewable().order_by().values_list("pk", flat=True)
-    ids = [str(pk) for pk in rows[: MOST_SWITCHED_OFF + 1]]
-    if len(ids) > MOST_SWITCHED_OFF:
-        return _too_many(request)
+    rows = selection.rows.renewable().order_by("name", "pk").values_list("pk", flat=True)
+    ids = [str(pk) for pk in rows[:MOST_SWITCHED_OFF]]
 
     @atomically
     def deactivate() -> int:
@@ -167,15 +166,6 @@ def _deactivate(request: HtmxRequest, selection: Selection) -> HttpResponse:
     n = deactivate()
     accounts = "1 account" if n == 1 else f"{n:,} accounts"
     offer_undo(request, f"{accounts} switched off.", "deactivate", ids)
-    return redirect(_list(request))
-
-
-def _too_many(request: HtmxRequest) -> HttpResponse:
-    messages.error(
-        request,
-        f"At most {MOST_SWITCHED_OFF:,} accounts are switched off at once, and these are more. "
-        "Nothing was done. Narrow the list down by agency, state or name.",
-    )
     return redirect(_list(request))
 
 

@@ -71,19 +71,24 @@ def test_many_are_switched_off_and_one_click_takes_it_back(
     assert list(actions) == ["install.deactivate", "install.reactivate"]
 
 
-def test_more_than_can_be_taken_back_at_once_are_not_switched_off(
+def test_as_many_are_switched_off_as_one_click_takes_back_then_the_rest(
     staff_client: Client, make_install: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dashboard.bulk_views.MOST_SWITCHED_OFF", 2)
-    for _ in range(3):
-        make_install()
+    for name in ("Cafe", "Bakery", "Atelier"):
+        make_install(name=name)
     choice = {"action": "deactivate", "all": "1"}
-    for answer in (
-        staff_client.get("/installs/bulk/", choice, follow=True),
-        staff_client.post("/installs/bulk/run/", choice, follow=True),
-    ):
-        assert "At most 2 accounts are switched off at once" in text_of(answer)
-    assert not GoHighLevelIntegration.objects.filter(status=Status.DEACTIVATED).exists()
+    html = text_of(staff_client.get("/installs/bulk/", choice))
+    assert "Switch off 2 accounts?" in html and "<strong>Atelier, Bakery" in html
+    assert "the first of 3, by name" in html and "Do it again for the other 1." in html
+    page = staff_client.post("/installs/bulk/run/", choice, follow=True)
+    assert "2 accounts switched off." in text_of(page)
+    off = GoHighLevelIntegration.objects.filter(status=Status.DEACTIVATED).order_by("name")
+    assert [row.name for row in off] == ["Atelier", "Bakery"]
+    html = text_of(staff_client.get("/installs/bulk/", choice))
+    assert "Switch off 1 account?" in html and "Do it again" not in html
+    staff_client.post("/installs/bulk/run/", choice)
+    assert [row.name for row in off.all()] == ["Atelier", "Bakery", "Cafe"]
 
 
 def test_alerts_about_many_are_snoozed_and_one_click_takes_it_back(
