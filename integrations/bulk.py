@@ -8,6 +8,7 @@ cost no second renewal when it runs again.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 import uuid
@@ -20,7 +21,7 @@ from threading import Lock
 from typing import TypeVar
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.models import Max
 from django.utils import timezone
 from django_q.tasks import async_task
@@ -34,6 +35,8 @@ from integrations.models import (
     RenewalJobItem,
 )
 from integrations.refresh import CALL_S, LEASE, Outcome, RefreshResult, refresh_integration
+
+logger = logging.getLogger(__name__)
 
 # Large: at the end of each batch some threads wait for the slowest.
 BATCH = 500
@@ -75,6 +78,25 @@ def side_by_side(work: Callable[[T], R], things: Sequence[T]) -> list[R]:
         parts = [pool.submit(copy_context().run, work_through) for _ in range(threads)]
     done = dict(chain.from_iterable(part.result() for part in parts))
     return [done[number] for number in range(len(things))]
+
+
+def guarded(work: Callable[[T], R], otherwise: R) -> Callable[[T], R]:
+    """Return the work with `otherwise` as what comes of a thing at which it breaks: a fault that
+    nobody foresaw is logged, and keeps no other thing from its turn.
+
+    Errors: OperationalError, InterfaceError: while the database is away, no thing can be done.
+    """
+
+    def try_it(thing: T) -> R:
+        try:
+            return work(thing)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("An unexpected fault with %s", getattr(thing, "pk", thing))
+            return otherwise
+
+    return try_it
 
 
 def create_job(ids: Iterable[uuid.UUID], *, caller: str) -> RenewalJob:
@@ -140,15 +162,20 @@ def run_batch(
     # Read in one go, not one by one; the engine sees when one has changed since.
     rows = GoHighLevelIntegration.objects.in_bulk(ids)
 
-    def renew(item: RenewalJobItem) -> bool:
+    def renew(item: RenewalJobItem) -> RefreshResult:
+        row = None if is_outage() else rows.pop(item.integration_id, None)
+        return _renew_item(item, row, job, results)
+
+    renew_safely = guarded(renew, RefreshResult(Outcome.FAILED))
+
+    def work(item: RenewalJobItem) -> bool:
         if must_stop() or is_cancelled():
             return False
-        row = None if is_outage() else rows.pop(item.integration_id, None)
-        results.add(item, _renew_item(item, row, job, results))
+        results.add(item, renew_safely(item))
         return True
 
     try:
-        return all(side_by_side(renew, list(open_items)))
+        return all(side_by_side(work, list(open_items)))
     finally:
         results.write()
 

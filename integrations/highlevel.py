@@ -45,6 +45,8 @@ READ_TIMEOUT_S = 10.0
 # When the answer does not say how long its token lives we do not count on a whole day.
 ASSUMED_LIFE_S = 7200
 _LONGEST_LIFE_S = 10 * 365 * 86400
+# What a name and a mail address may be long in an install's row.
+_LONGEST_NAME, _LONGEST_EMAIL = 200, 254
 
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError)
 _TOKENISH = re.compile(r"[A-Za-z0-9_\-./+=]{25,}")
@@ -141,6 +143,14 @@ class TokenSet:
 
     def __repr__(self) -> str:
         return f"<TokenSet of {self.user_type} {self.location_id or self.company_id}>"
+
+
+@dataclass(frozen=True)
+class Contact:
+    """How an account is called, and whom to write to; empty where HighLevel does not say."""
+
+    name: str
+    email: str
 
 
 @dataclass(frozen=True)
@@ -309,9 +319,9 @@ class HighLevel:
         return InstalledPage(
             locations=tuple(
                 InstalledLocation(
-                    location_id=_text(row.get("_id")),
-                    name=_text(row.get("name")),
-                    version_id=_text(row.get("versionId")),
+                    location_id=_short(row.get("_id")),
+                    name=_short(row.get("name"), _LONGEST_NAME),
+                    version_id=_short(row.get("versionId")),
                     installed_at=_time(row.get("installedAt")),
                 )
                 for row in rows
@@ -320,15 +330,18 @@ class HighLevel:
             install_to_future_locations=_optional_bool(data.get("installToFutureLocations")),
         )
 
-    def location(self, access_token: str, location_id: str) -> dict[str, Any]:
-        """Return HighLevel's record of a sub-account: id, companyId, name, email, timezone, …"""
+    def location(self, access_token: str, location_id: str) -> Contact:
+        """Return what HighLevel's record of a sub-account says of it."""
         data = self._api("GET", f"/locations/{quote(location_id, safe='')}", token=access_token)
-        return _dict(data.get("location"))
+        location = _dict(data.get("location"))
+        return _contact(location.get("name"), location.get("email"))
 
-    def installation_details(self, access_token: str) -> dict[str, Any]:
-        """Return who holds this token: companyId, locationId, companyName, companyEmail, …"""
+    def installation_details(self, access_token: str) -> Contact:
+        """Return what HighLevel says of the agency that holds this token."""
         path = f"/marketplace/app/{quote(self.app_id, safe='')}/installations"
-        return _dict(self._api("GET", path, token=access_token).get("installationDetails"))
+        data = self._api("GET", path, token=access_token)
+        details = _dict(data.get("installationDetails"))
+        return _contact(details.get("companyName"), details.get("companyEmail"))
 
     def uninstall(
         self, access_token: str, *, company_id: str = "", location_id: str = "", reason: str
@@ -582,14 +595,18 @@ def _short(value: Any, longest: int = 64) -> str:
     return _text(value)[:longest]
 
 
+def _contact(name: Any, email: Any) -> Contact:
+    return Contact(_short(name, _LONGEST_NAME), _short(email, _LONGEST_EMAIL))
+
+
 def _time(value: Any) -> datetime | None:
     try:
         told = parse_datetime(_text(value))
-    except ValueError:  # no such day
+        if told is None:
+            return None
+        return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):  # no such day, or in UTC before the year 1
         return None
-    if told is None:
-        return None
-    return told if told.tzinfo else told.replace(tzinfo=UTC)
 
 
 def _dict(value: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from integrations import listing
+from integrations.crypto import DecryptError
 from integrations.health import OFF, Status
 from integrations.highlevel import (
     HighLevel,
@@ -105,7 +106,8 @@ def finish_install(pk: uuid.UUID) -> int:
     """After the tokens: fetch names, and take in an agency's sub-accounts. Safe to run twice.
 
     Returns how many sub-accounts were found waiting for their token. A name that cannot be had is
-    not a failed install. When HighLevel is not there, the tick comes back to it.
+    not a failed install. When HighLevel is not there, or no key opens the token before its renewal,
+    the tick comes back to it.
     """
     now = timezone.now()
     rows = GoHighLevelIntegration.objects.filter(pk=pk)
@@ -116,14 +118,14 @@ def finish_install(pk: uuid.UUID) -> int:
     found, again = 0, False
     try:
         _fetch_names(client, row)
-    except HighLevelError as error:
+    except (HighLevelError, DecryptError) as error:
         again = _may_pass(error)
-        logger.warning("No name for install %s: %s %s", pk, error.cause, error.detail)
+        logger.warning("No name for install %s: %s %s", pk, type(error).__name__, error)
     try:
         found = adopt_locations(row) if row.is_agency else 0
-    except HighLevelError as error:
+    except (HighLevelError, DecryptError) as error:
         again = again or _may_pass(error)
-        logger.warning("No list of sub-accounts of %s: %s %s", pk, error.cause, error.detail)
+        logger.warning("No list of sub-accounts of %s: %s %s", pk, type(error).__name__, error)
     if not again:
         rows.update(finish_at=None)
     return found
@@ -140,7 +142,8 @@ def unfinished(limit: int) -> list[uuid.UUID]:
 def adopt_locations(agency: GoHighLevelIntegration) -> int:
     """Note every location of the agency that has the app and is not connected here as waiting.
 
-    The tick then mints each one's token. Returns how many there are. Errors: HighLevelError.
+    The tick then mints each one's token. Returns how many there are.
+    Errors: HighLevelError, DecryptError.
     """
     found = 0
     asked_at = timezone.now()
@@ -218,8 +221,8 @@ def _waiting_row(
     )
 
 
-def _may_pass(error: HighLevelError) -> bool:
-    return isinstance(error, NotSent | Unknown | RateLimited)
+def _may_pass(error: HighLevelError | DecryptError) -> bool:
+    return isinstance(error, NotSent | Unknown | RateLimited | DecryptError)
 
 
 def ring_if_waiting() -> None:
@@ -396,13 +399,11 @@ def _is_newer_than_end(row: GoHighLevelIntegration, occurred_at: datetime) -> bo
 
 def _fetch_names(client: HighLevel, row: GoHighLevelIntegration) -> None:
     if row.is_agency:
-        details = call_with_token(row, client.installation_details)
-        name, email = details.get("companyName"), details.get("companyEmail")
+        contact = call_with_token(row, client.installation_details)
     else:
-        details = call_with_token(row, lambda token: client.location(token, row.resource_id))
-        name, email = details.get("name"), details.get("email")
-    fetched = {"name": name, "user_email": email}
-    known = {field: value for field, value in fetched.items() if isinstance(value, str) and value}
+        contact = call_with_token(row, lambda token: client.location(token, row.resource_id))
+    fetched = {"name": contact.name, "user_email": contact.email}
+    known = {column: value for column, value in fetched.items() if value}
     if row.is_agency and "name" in known:
         known["company_name"] = known["name"]
         _note_agency_name(row.resource_id, known["name"])

@@ -152,9 +152,9 @@ def _keep(comparison: Comparison, page: InstalledPage) -> None:
     rows = [
         ListedLocation(
             comparison=comparison,
-            resource_id=one.location_id[:64],
-            name=one.name[:200],
-            version_id=one.version_id[:64],
+            resource_id=one.location_id,
+            name=one.name,
+            version_id=one.version_id,
             installed_at=one.installed_at,
         )
         for one in page.locations

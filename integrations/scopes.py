@@ -16,10 +16,10 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from integrations.bulk import side_by_side
+from integrations.bulk import guarded, side_by_side
 from integrations.health import Status
 from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration, IntegrationQuerySet
-from integrations.refresh import MINT_FIRST, refresh_integration
+from integrations.refresh import MINT_FIRST, Outcome, refresh_integration
 
 BATCH = 200
 # Those that have tokens, whose scopes are therefore known, and that somebody may reconnect.
@@ -97,10 +97,10 @@ def catch_up(agency_pk: str, asked_at: str) -> int:
     todo = behind(subs).filter(Q(tried_at=None) | Q(tried_at__lt=since))
     ids = list(todo.order_by("pk").values_list("pk", flat=True)[:BATCH])
 
-    def renew(pk: uuid.UUID) -> None:
-        refresh_integration(pk, trigger=MINT_FIRST, asked_at=since)
+    def renew(pk: uuid.UUID) -> Outcome:
+        return refresh_integration(pk, trigger=MINT_FIRST, asked_at=since).outcome
 
-    side_by_side(renew, ids)
+    side_by_side(guarded(renew, Outcome.FAILED), ids)
     if len(ids) == BATCH:
         async_task("integrations.scopes.catch_up", agency_pk, asked_at)
     return len(ids)

@@ -89,7 +89,7 @@ def _renew_due(budget_s: float, **which: int) -> list[Outcome]:
             if not outcomes or Outcome.RENEWED in outcomes:
                 async_task("integrations.tasks.tick")
             break
-        outcomes += bulk.side_by_side(renew, rows)
+        outcomes += bulk.side_by_side(bulk.guarded(renew, Outcome.FAILED), rows)
         if is_outage() or len(rows) < TICK_BATCH:
             break
     return outcomes
@@ -102,7 +102,7 @@ def _read_due(which: dict[str, int]) -> list[GoHighLevelIntegration]:
 def _spend(budget_s: float, work: Callable[[uuid.UUID], object], installs: list[uuid.UUID]) -> None:
     """Do the work for as many of the installs as can be begun in that time."""
     is_over = _budget(budget_s)
-    bulk.side_by_side(lambda pk: is_over() or work(pk), installs)
+    bulk.side_by_side(bulk.guarded(lambda pk: is_over() or work(pk), None), installs)
 
 
 def _try_for_all() -> list[Outcome]:

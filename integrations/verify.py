@@ -7,7 +7,6 @@ four a day, of the 200,000 that HighLevel allows. A token that turns out dead is
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
@@ -15,7 +14,7 @@ from django.utils import timezone
 from integrations import pacing
 from integrations.crypto import DecryptError
 from integrations.health import Status
-from integrations.highlevel import HighLevel, HighLevelError
+from integrations.highlevel import Contact, HighLevel, HighLevelError
 from integrations.models import GoHighLevelIntegration
 from integrations.refresh import call_with_token
 
@@ -52,7 +51,7 @@ def verify(pk: uuid.UUID) -> bool:
     return bool(same.update(verified_at=timezone.now(), verify_cause=""))
 
 
-def _ask(row: GoHighLevelIntegration, token: str) -> dict[str, Any]:
+def _ask(row: GoHighLevelIntegration, token: str) -> Contact:
     client = HighLevel.from_settings()
     if row.is_agency:
         return client.installation_details(token)

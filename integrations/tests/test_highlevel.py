@@ -175,6 +175,13 @@ def test_a_renewal_is_sent_as_a_form_with_the_stored_user_type():
     assert sent.headers["Version"] == "2021-07-28"
 
 
+@pytest.mark.parametrize("told", ["0001-01-01T00:00:00+14:00", "2026-02-30T00:00:00Z", "soon", 5])
+def test_a_time_that_cannot_be_is_none(told):
+    listed = {"locations": [{"_id": "loc", "installedAt": told}]}
+    (location,) = client(200, listed).installed_locations("token", company_id="c").locations
+    assert location.installed_at is None
+
+
 def test_ids_cannot_change_the_address():
     hl = client(200, {"location": {}})
     hl.location("token", "../oauth/token?x=1")
