@@ -405,7 +405,7 @@ def _fetch_names(client: HighLevel, row: GoHighLevelIntegration) -> None:
     fetched = {"name": contact.name, "user_email": contact.email}
     known = {column: value for column, value in fetched.items() if value}
     if row.is_agency and "name" in known:
-        known["company_name"] = known["name"]
+        row.name = known["company_name"] = known["name"]  # its sub-accounts are noted with it next
         _note_agency_name(row.resource_id, known["name"])
     if known:
         GoHighLevelIntegration.objects.filter(pk=row.pk).update(verified_at=timezone.now(), **known)

@@ -229,6 +229,13 @@ def test_names_are_fetched(install_location):
     assert "@" in row.user_email
 
 
+def test_sub_accounts_of_a_new_agency_bear_its_name(install_agency):
+    agency = install_agency(locations=2)
+    finish_install(agency.pk)
+    names = GoHighLevelIntegration.objects.values_list("company_name", flat=True)
+    assert list(names) == ["Northwind Marketing"] * 3
+
+
 def test_failing_to_fetch_names_does_not_fail_the_install_and_is_made_up_for(
     world, install_location
 ):
