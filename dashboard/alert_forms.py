@@ -49,7 +49,7 @@ class ChannelForm(forms.Form):
     address = forms.CharField(
         label="Mail address or apprise URL",
         max_length=1000,
-        help_text="ops@example.com, or for example slack://… , msteams://… , discord://… , "
+        help_text="ops@example.com, or for example slack://…, msteams://…, discord://…, "
         "jsons://host/path. It is stored encrypted.",
     )
     is_of_team = forms.BooleanField(
@@ -78,8 +78,10 @@ class ChannelForm(forms.Form):
     quiet_until = forms.TimeField(
         label="Quiet until", required=False, widget=forms.TimeInput(attrs={"type": "time"})
     )
-    zone = forms.CharField(
-        label="Time zone", max_length=50, help_text="As “Europe/Berlin”, or “UTC”."
+    zone = forms.ChoiceField(
+        label="Time zone",
+        choices=lambda: [(name, name) for name in sorted(available_timezones())],
+        widget=forms.Select(attrs={"class": "form-select"}),
     )
     wants_digest = forms.BooleanField(
         label="A digest each Monday, also when all is well", required=False, initial=True
@@ -110,12 +112,6 @@ class ChannelForm(forms.Form):
         if address:
             self.way = addresses.check(address)
         return address
-
-    def clean_zone(self) -> str:
-        zone: str = self.cleaned_data["zone"].strip()
-        if zone not in available_timezones():
-            raise forms.ValidationError("There is no such time zone.")
-        return zone
 
     def clean_agencies(self) -> list[str]:
         text: str = self.cleaned_data["agencies"]

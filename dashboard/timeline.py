@@ -30,7 +30,8 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """`title` is what happened, `text` how and by whom, `url` the page that tells more."""
+    """`title` is what happened, `text` how and by whom, `url` the page that tells more, `trace_id`
+    HighLevel's."""
 
     at: datetime
     kind: str
@@ -40,6 +41,7 @@ class Entry:
     text: str = ""
     duration_ms: int | None = None
     url: str = ""
+    trace_id: str = ""
 
 
 def timeline(
@@ -99,9 +101,16 @@ def _attempt(attempt: RefreshAttempt) -> Entry:
     text = _asked_by(attempt.trigger, attempt.caller)
     if attempt.repeats:
         text += ", repeated once"
-    if attempt.trace_id:
-        text += f" · trace {attempt.trace_id}"
-    return Entry(attempt.started_at, "renewals", icon, tone, title, text, attempt.duration_ms)
+    return Entry(
+        attempt.started_at,
+        "renewals",
+        icon,
+        tone,
+        title,
+        text,
+        attempt.duration_ms,
+        trace_id=attempt.trace_id,
+    )
 
 
 def _change(change: Any) -> Entry:

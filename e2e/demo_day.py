@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from contextlib import suppress
@@ -24,6 +25,8 @@ from django.utils import timezone
 from integrations.models import HealthDay
 
 now = timezone.now()
+# What was seen while everything was being connected is no day of its life.
+HealthDay.objects.all().delete()
 for ago in range(1, 30):
     broken = 6 if ago == 14 else 2 if ago in (13, 22) else ago % 5 == 0
     sums = {"healthy": 39 - broken, "retrying": broken // 2, "paused": 2}
@@ -56,6 +59,7 @@ def live_through(product: Product) -> None:
     manage(product.environ, "shell", "-c", RENEW_ALL)
     for name, count in (("CRM sync", 20), ("Reports", 12)):
         _use(product, name, [pk for pk, _resource_id in installs[:count]])
+    _wait_until_ready(product)
 
 
 def _use(product: Product, name: str, pks: list[str]) -> None:
@@ -69,3 +73,12 @@ def _use(product: Product, name: str, pks: list[str]) -> None:
         # Of those in trouble nobody gets one.
         with suppress(urllib.error.HTTPError):
             urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
+
+
+def _wait_until_ready(product: Product) -> None:
+    """Until the worker has shown itself, which it does within half a minute of its start."""
+    ends_at = time.monotonic() + 90
+    while time.monotonic() < ends_at:
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{product.url}/readyz"):  # noqa: S310 - our own address
+            return
+        time.sleep(1)

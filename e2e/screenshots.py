@@ -1,4 +1,4 @@
-"""`make screenshots`: every page, in both themes, on a desk and on a phone, as PNG files.
+"""`make screenshots`: every page, in both themes, on a desk, a tablet and a phone, as PNG files.
 
 They are for looking at: those that the documents show are copied by `--docs`.
 """
@@ -20,7 +20,7 @@ from e2e.product import CHROMIUM_ARGUMENTS, Product, running_product
 
 FOLDER = ROOT / "var" / "screenshots"
 THEMES = ("light", "dark")
-SIZES = {"desk": (1280, 900), "phone": (390, 844)}
+SIZES = {"desk": (1280, 900), "tablet": (820, 1180), "phone": (390, 844)}
 # Those of the documents, on a desk, and how much of each: in pixels from its top.
 IN_DOCS = {
     "overview": 2000,

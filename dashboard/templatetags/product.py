@@ -97,6 +97,13 @@ def number(value: int) -> str:
 
 
 @register.filter
+def by_whom(caller: str) -> str:
+    """Say who asked for something: a person or key by name, or what did by itself."""
+    by_itself = {"command": "on the command line", "schedule": "by the schedule"}
+    return by_itself.get(caller, f"by {caller or 'nobody known'}")
+
+
+@register.filter
 def count_of(counts: Any, group: str) -> int:
     return int(counts[group])
 

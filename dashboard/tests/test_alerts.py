@@ -240,7 +240,7 @@ def test_a_new_address_starts_afresh(
     [
         ({"address": "nowhere"}, "Enter a valid email address"),
         ({"address": "syslog://"}, "neither a mail address nor an apprise URL"),
-        ({"zone": "Mars/Olympus"}, "There is no such time zone."),
+        ({"zone": "Mars/Olympus"}, "Mars/Olympus is not one of the available choices."),
         ({"quiet_from": "22:00"}, "Quiet hours need a beginning and an end."),
         ({"agencies": "nobody"}, "There is no agency with this id"),
         ({"kinds": ["nonsense"]}, "Select a valid choice"),

@@ -89,7 +89,7 @@ def test_the_longest_waits_are_drawn_and_the_present_one_told(staff_client):
     assert (chart.most, chart.bars[0].label) == (420, "7 min waited by the oldest event")
     text = staff_client.get(PAGE).content.decode()
     assert "Highest hour: 7 min." in text
-    assert "the oldest event for 7 min" in text
+    assert "Waiting now: 7 min." in text
 
 
 def test_what_waits_while_the_worker_stands_still_is_drawn_though_nobody_notes_it():
