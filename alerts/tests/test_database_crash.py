@@ -4,15 +4,12 @@ that all goes on by itself when it is back. The server is one of the test's own.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from html import unescape
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -21,6 +18,7 @@ from django.conf import settings as django_settings
 
 from alerts.tests.test_command_watchdog import run  # noqa: F401
 from integrations.tests.conftest import sandbox, sandbox_url  # noqa: F401
+from integrations.tests.servers import MariaDB, PostgreSQL, private_server
 from integrations.tests.test_worker import ROOT, group, until
 
 SETUP = """
@@ -36,42 +34,10 @@ print(create_api_key("billing", scopes=Scope.values)[1], rows[0].pk)
 """
 
 
-class PrivateServer:
-    """A PostgreSQL server of our own in a temporary folder, run by the user postgres."""
-
-    def __init__(self, folder: Path) -> None:
-        self._data = folder / "data"
-        self._bin = sorted(Path("/usr/lib/postgresql").glob("*/bin"))[-1]
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            self._port = server.getsockname()[1]
-        self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres")
-        self.url = f"postgres://postgres@127.0.0.1:{self._port}/postgres"
-
-    def start(self) -> None:
-        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
-        self._run("pg_ctl", "start", "--wait", "--silent", f"--log={self._data}.log", "-o", options)
-
-    def crash(self, *, check: bool = True) -> None:
-        """Each of its processes ends where it stands; the next start has to recover."""
-        self._run("pg_ctl", "stop", "--wait", "--silent", "--mode=immediate", check=check)
-
-    def _run(self, program: str, *arguments: str, check: bool = True) -> None:
-        command = [str(self._bin / program), f"--pgdata={self._data}", *arguments]
-        user = "postgres" if os.geteuid() == 0 else None
-        subprocess.run(command, user=user, cwd="/", stdout=subprocess.DEVNULL, check=check)
-
-
 @pytest.fixture
-def server() -> Iterator[PrivateServer]:
-    with TemporaryDirectory(prefix="whatreach-postgresql-") as folder:
-        if os.geteuid() == 0:
-            shutil.chown(folder, "postgres")
-        server = PrivateServer(Path(folder))
-        server.start()
-        try:
-            yield server
-        finally:
-            server.crash(check=False)
+def server() -> Iterator[PostgreSQL | MariaDB]:
+    with private_server() as server:
+        yield server
 
 
 class Web:
