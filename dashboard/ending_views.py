@@ -24,6 +24,7 @@ from integrations.causes import CAUSES, Cause
 from integrations.crypto import DecryptError
 from integrations.health import Status
 from integrations.highlevel import HighLevelError, TokenRejected
+from integrations.install import of_agency
 from integrations.models import GoHighLevelIntegration
 
 
@@ -142,7 +143,7 @@ def _disconnect_context(request: HtmxRequest, install: GoHighLevelIntegration) -
     with_it = GoHighLevelIntegration.objects.exclude(status=Status.UNINSTALLED)
     sub_accounts = 0
     if install.is_agency:
-        mine = with_it.filter(ending.of_agency(install.resource_id))
+        mine = with_it.filter(of_agency(install.resource_id))
         sub_accounts = mine.exclude(pk=install.pk).count()
     return {
         "install": install,

@@ -18,9 +18,9 @@ from django.utils import timezone
 
 from integrations.health import OFF, Status
 from integrations.highlevel import HighLevel
-from integrations.install import begin_again, waits_for
+from integrations.install import begin_again, of_account, of_agency, waits_for
 from integrations.journal import conditions, note_change
-from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration, IntegrationQuerySet
+from integrations.models import LOCATION, GoHighLevelIntegration, IntegrationQuerySet
 from integrations.refresh import call_with_token, request_refresh
 
 # What HighLevel shows as the reason of an uninstall that came from here.
@@ -45,9 +45,7 @@ def note_uninstalled(
     One that is older than the present install is of an earlier one, and does not end this one; but
     tokens that we got before it ended with it.
     """
-    known = GoHighLevelIntegration.objects.filter(
-        Q(user_type=LOCATION, resource_id=location_id) if location_id else of_agency(company_id)
-    )
+    known = GoHighLevelIntegration.objects.filter(of_account(company_id, location_id))
     rows = known.exclude(status=Status.UNINSTALLED)
     cause = "agency_uninstalled" if by_agency or not location_id else "uninstalled"
     with transaction.atomic():
@@ -73,11 +71,6 @@ def _doubt_older_tokens(row: GoHighLevelIntegration, occurred_at: datetime) -> N
     else:
         same = GoHighLevelIntegration.objects.filter(pk=row.pk, generation=row.generation)
         same.update(renew_at=timezone.now())
-
-
-def of_agency(company_id: str) -> Q:
-    """The agency itself and its sub-accounts."""
-    return Q(company_id=company_id) | Q(user_type=COMPANY, resource_id=company_id)
 
 
 def end(

@@ -10,7 +10,6 @@ import logging
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -37,7 +36,6 @@ from integrations.models import (
     LOCATION,
     UNFINISHED,
     GoHighLevelIntegration,
-    IntegrationQuerySet,
 )
 from integrations.refresh import call_with_token
 from integrations.storing import token_columns
@@ -50,8 +48,6 @@ WAIT_AT_MOST = timedelta(minutes=30)
 # Why an install waits that only a sign-in, its own or its agency's, helps.
 NOT_YET = ("waiting_for_agency", "waiting_for_sign_in")
 AGENCY_CANNOT_HELP = ("agency_not_usable", "mint_refused")
-# The details of an account that HighLevel is asked for too.
-NAMES = {"name", "user_email"}
 
 
 def missing_settings() -> list[str]:
@@ -233,21 +229,13 @@ def ring_if_waiting() -> None:
         async_task("integrations.tasks.tick")
 
 
-def note_installed(
-    *, company_id: str, location_id: str, occurred_at: datetime, details: dict[str, Any]
-) -> str:
+def note_installed(*, company_id: str, location_id: str, occurred_at: datetime) -> str:
     """Apply an INSTALL event; return what it did, in words.
 
     A sub-account that has no token yet waits: for its own callback, or for its agency's token, for
     which `ring_if_waiting` asks. An agency waits for its own callback, which alone brings one.
     """
     user_type = LOCATION if location_id else COMPANY
-    known = {column: value for column, value in details.items() if column not in NAMES}
-    names = {column: value for column, value in details.items() if column in NAMES}
-    if company_id:
-        known["company_id"] = company_id
-    if user_type == COMPANY and "company_name" in known:
-        known["name"] = known["company_name"]
     with transaction.atomic():
         row, created = GoHighLevelIntegration.objects.select_for_update().get_or_create(
             user_type=user_type,
@@ -258,16 +246,16 @@ def note_installed(
                 "cause_since": timezone.now(),
                 "installed_at": occurred_at,
                 "renew_at": timezone.now() if user_type == LOCATION else None,
-                **names,
-                **known,
+                "company_id": company_id,
+                "company_name": _name_of_agency(company_id),
             },
         )
         if created:
             note_change({row.pk: UNKNOWN}, status=row.status, cause=row.cause, trigger="event")
             return "waiting for its token"
         same = GoHighLevelIntegration.objects.filter(pk=row.pk)
-        same.update(**known)
-        _fill_in(same, names)
+        if company_id:
+            same.update(company_id=company_id)
         if row.status in OFF and _is_newer_than_end(row, occurred_at):
             begin_again(row, occurred_at, trigger="event")
             return "installed again, waiting for its token"
@@ -278,9 +266,7 @@ def note_installed(
     return "already known"
 
 
-def note_created(
-    *, company_id: str, location_id: str, occurred_at: datetime, details: dict[str, str]
-) -> str:
+def note_created(*, company_id: str, location_id: str, occurred_at: datetime) -> str:
     """Apply a LocationCreate event; return what it did, in words.
 
     The agency's choice "install to future sub-accounts" makes it an install that waits for its
@@ -288,7 +274,6 @@ def note_created(
     """
     rows = GoHighLevelIntegration.objects.filter(user_type=LOCATION, resource_id=location_id)
     rows.filter(company_id="").update(company_id=company_id, renew_at=timezone.now())
-    _fill_in(rows, details)
     agency = (
         GoHighLevelIntegration.objects.filter(user_type=COMPANY, resource_id=company_id)
         .without_secrets()
@@ -301,19 +286,35 @@ def note_created(
         return "noted: its agency does not install to future sub-accounts"
     if agency.installed_at is not None and occurred_at < agency.installed_at:
         return "noted: it is older than its agency's install"
-    return note_installed(
-        company_id=company_id,
-        location_id=location_id,
-        occurred_at=occurred_at,
-        details={"company_name": agency.name} | details,
-    )
+    return note_installed(company_id=company_id, location_id=location_id, occurred_at=occurred_at)
 
 
-def _fill_in(rows: IntegrationQuerySet, details: dict[str, str]) -> None:
-    """Put the name and contact where there is none: one that is there was asked of HighLevel, or
-    told by a newer event."""
-    for column in NAMES & details.keys():
-        rows.filter(**{column: ""}).update(**{column: details[column]})
+def of_agency(company_id: str) -> Q:
+    """The agency itself and its sub-accounts."""
+    return Q(company_id=company_id) | Q(user_type=COMPANY, resource_id=company_id)
+
+
+def of_account(company_id: str, location_id: str) -> Q:
+    """The sub-account, or the agency with its sub-accounts."""
+    if location_id:
+        return Q(user_type=LOCATION, resource_id=location_id)
+    return of_agency(company_id)
+
+
+def hold(*, company_id: str, location_id: str) -> str:
+    """Keep others from changing what is known of the account until the transaction ends. Return
+    its agency's id, which not every event names."""
+    rows = GoHighLevelIntegration.objects.filter(of_account(company_id, location_id))
+    agencies = list(rows.order_by("pk").select_for_update().values_list("company_id", flat=True))
+    return company_id or next(iter(agencies), "")
+
+
+def fill_in(*, location_id: str, details: dict[str, str]) -> None:
+    """Put these into a sub-account's row where there is nothing: what is there was asked of
+    HighLevel, or told by a newer event."""
+    rows = GoHighLevelIntegration.objects.filter(user_type=LOCATION, resource_id=location_id)
+    for column, value in details.items():
+        rows.filter(**{column: ""}).update(**{column: value})
 
 
 def note_details(*, company_id: str, location_id: str, details: dict[str, str]) -> str:
@@ -409,6 +410,11 @@ def _fetch_names(client: HighLevel, row: GoHighLevelIntegration) -> None:
         _note_agency_name(row.resource_id, known["name"])
     if known:
         GoHighLevelIntegration.objects.filter(pk=row.pk).update(verified_at=timezone.now(), **known)
+
+
+def _name_of_agency(company_id: str) -> str:
+    agency = GoHighLevelIntegration.objects.filter(user_type=COMPANY, resource_id=company_id)
+    return agency.values_list("name", flat=True).first() or ""
 
 
 def _note_agency_name(company_id: str, name: str) -> None:

@@ -167,6 +167,9 @@ class People:
         sql = "SELECT 1 FROM locations WHERE id = ? AND active = 1"
         return not location_id or self._store.one(sql, location_id) is not None
 
+    def rename_company(self, company_id: str, name: str) -> None:
+        self._store.run("UPDATE companies SET name = ? WHERE id = ?", name, company_id)
+
     def set_active(self, resource_id: str, active: bool) -> None:
         """Pause or resume a sub-account or an agency. Errors: NotFound."""
         for table in ("locations", "companies"):

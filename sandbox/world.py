@@ -210,6 +210,9 @@ class World:
             self._installs.add_location(location)
         return location
 
+    def rename_agency(self, company_id: str, name: str) -> None:
+        self.people.rename_company(company_id, name)
+
     def companies(self) -> list[Company]:
         return self.people.companies()
 

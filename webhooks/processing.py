@@ -70,11 +70,11 @@ def _process(event: GoHighLevelWebhook) -> str:
 def _handle(kind: EventType, event: GoHighLevelWebhook, began: float) -> str:
     with transaction.atomic():
         did = kind.handle(event)
-        if kind.look_again is None or did.startswith("ignored"):
+        if kind.complete is None or did.startswith("ignored"):
             return _end(event, GoHighLevelWebhook.PROCESSED, did, began)
         _note_result(event, did)
     with transaction.atomic():
-        did = kind.look_again(event) or did
+        did = kind.complete(event) or did
         return _end(event, GoHighLevelWebhook.PROCESSED, did, began)
 
 

@@ -206,9 +206,7 @@ def test_an_agency_whose_sign_in_does_not_come_is_given_up_and_finished_by_it_al
 ):
     agency = world.create_agency()
     code = world.install(agency.id, [], redirect_uri="http://localhost/app/callback/")
-    install.note_installed(
-        company_id=agency.id, location_id="", occurred_at=timezone.now(), details={}
-    )
+    install.note_installed(company_id=agency.id, location_id="", occurred_at=timezone.now())
     row = ROWS.get(user_type=COMPANY)
     assert (row.status, row.cause) == (Status.WAITING, "waiting_for_sign_in")
     with time_machine.travel(timezone.now() + timedelta(minutes=29)):
@@ -227,7 +225,7 @@ def test_a_sub_account_that_was_given_up_is_healed_by_its_agency(world):
     [location] = world.locations(agency.id)
     code = world.install(agency.id, redirect_uri="http://localhost/app/callback/")
     install.note_installed(
-        company_id=agency.id, location_id=location.id, occurred_at=timezone.now(), details={}
+        company_id=agency.id, location_id=location.id, occurred_at=timezone.now()
     )
     with time_machine.travel(timezone.now() + timedelta(minutes=31)):
         watch_life()
@@ -266,9 +264,7 @@ def test_forgetting_deletes_only_what_has_ended(make_install):
 
 def test_two_accounts_whose_ids_differ_only_in_case_are_two(world):
     for name in ("abcDEF", "ABCdef"):
-        install.note_installed(
-            company_id="com", location_id=name, occurred_at=timezone.now(), details={}
-        )
+        install.note_installed(company_id="com", location_id=name, occurred_at=timezone.now())
     assert ROWS.count() == 2
     ending.note_uninstalled(company_id="", location_id="abcDEF", occurred_at=timezone.now())
     assert ROWS.get(status=Status.UNINSTALLED).resource_id == "abcDEF"

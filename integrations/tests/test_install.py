@@ -334,7 +334,7 @@ def test_a_sub_account_announced_before_its_agency_waits_and_is_then_connected(
     location = world.locations(agency.id)[0]
     code = world.install(agency.id, redirect_uri=REDIRECT_URI)
     now = timezone.now()
-    note_installed(company_id=agency.id, location_id=location.id, occurred_at=now, details={})
+    note_installed(company_id=agency.id, location_id=location.id, occurred_at=now)
     tick()
     row = GoHighLevelIntegration.objects.get()
     assert (row.state(timezone.now()), row.cause) == (State.WAITING, "waiting_for_agency")
@@ -350,7 +350,6 @@ def test_an_install_event_changes_nothing_about_a_connected_account(install_loca
         company_id=row.company_id,
         location_id=row.resource_id,
         occurred_at=timezone.now(),
-        details={},
     )
     row.refresh_from_db()
     assert said == "already known"

@@ -205,7 +205,7 @@ def test_events_after_the_reading_are_no_difference(world, agency, work):
     later = timezone.now() + timedelta(minutes=1)
     ending.note_uninstalled(company_id="", location_id=row.resource_id, occurred_at=later)
     install.note_installed(
-        company_id=agency.resource_id, location_id="brand-new", occurred_at=later, details={}
+        company_id=agency.resource_id, location_id="brand-new", occurred_at=later
     )
     counted = reconcile.count([comparison])[comparison.pk]
     assert (counted.missing_here, counted.missing_there) == (0, 0)

@@ -319,7 +319,6 @@ def test_a_late_agency_uninstall_does_not_end_what_was_installed_again_after_it(
         company_id=agency.id,
         location_id=row.resource_id,
         occurred_at=uninstalled_at + timedelta(minutes=1),
-        details={},
     )
     note_uninstalled(company_id=agency.id, location_id="", occurred_at=uninstalled_at)
     row.refresh_from_db()
@@ -439,6 +438,20 @@ def test_what_came_before_its_install_counts_too(tell, order):
     row = row_of("loc")
     assert (row.version_id, row.plan_id, row.company_name) == ("v2", "p2", "Acme")
     assert (row.name, row.user_email) == ("Loc", "a@loc.example")
+
+
+@pytest.mark.parametrize("order", list(permutations(range(4))))
+@pytest.mark.parametrize("named", ["loc", "agency"])
+def test_an_agencys_own_event_names_it_whatever_comes_first(tell, order, named):
+    story = [
+        ("INSTALL", -9, {"locationId": "loc", "companyName": "Old"}),
+        ("UPDATE", -5, {"companyName": "Acme"}),
+        ("UPDATE", -4, {"locationId": "loc", "companyName": "Told by a sub-account"}),
+        ("INSTALL", -3, {} if named == "agency" else {"locationId": "other"}),
+    ]
+    tell(story[n] for n in order)
+    names = GoHighLevelIntegration.objects.values_list("company_name", flat=True)
+    assert list(names) == ["Acme", "Acme"]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

@@ -12,7 +12,7 @@ from itertools import count
 import pytest
 import time_machine
 from django.db import transaction
-from django.test import Client
+from django.test import Client, override_settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
 from django_q.models import OrmQ
@@ -50,6 +50,7 @@ steps = st.lists(
         st.tuples(st.just("agency_removes"), st.none()),
         st.tuples(st.just("the_app_is_updated"), which),
         st.tuples(st.just("the_plan_changes"), which),
+        st.tuples(st.just("the_agency_is_renamed"), st.none()),
         st.tuples(st.just("an_event_comes"), place),
         st.tuples(st.just("an_event_comes_twice"), place),
         st.tuples(st.just("a_browser_comes_back"), place),
@@ -76,6 +77,7 @@ class Story:
         # By sub-account and column, what the newest event says, whenever it comes.
         self.told: dict[tuple[str, str], str] = {}
         self.changes = count(1)
+        self.name = ""  # since it was renamed
 
     def agency_allows(self, chosen: list[int]) -> None:
         ids = sorted({self._location(n) for n in chosen}) or None
@@ -109,6 +111,11 @@ class Story:
 
     def the_plan_changes(self, n: int) -> None:
         self._changed("PLAN_CHANGE", n, {"newPlanId": f"plan {next(self.changes)}"})
+
+    def the_agency_is_renamed(self, _: None) -> None:
+        self.name = f"Northwind {next(self.changes)}"
+        self.world.rename_agency(self.agency.id, self.name)
+        self._send({"type": "UPDATE", "companyId": self.agency.id, "companyName": self.name})
 
     def an_event_comes(self, n: int) -> None:
         if self.events:
@@ -161,12 +168,10 @@ class Story:
         self._collect()
 
     def _changed(self, kind: str, n: int, fields: dict[str, str]) -> None:
-        body = {
-            "type": kind,
-            "locationId": self._location(n),
-            "companyId": self.agency.id,
-            **fields,
-        }
+        ids = {"locationId": self._location(n), "companyId": self.agency.id}
+        self._send({"type": kind, **ids, **fields})
+
+    def _send(self, body: dict[str, str]) -> None:
         if not self.sparse:
             body["timestamp"] = timezone.now().isoformat()
         self._take_in(*self.world.signer.signed(json.dumps(body).encode(), "ed25519"))
@@ -199,7 +204,7 @@ class Story:
 
 
 @pytest.fixture
-def tell(monkeypatch, settings):
+def tell(monkeypatch):
     """Run a story in a fresh world; return it."""
     monkeypatch.setattr(bell, "EVERY_S", 0)
     monkeypatch.setattr(processing, "LOOK_AT_MOST_S", 0)
@@ -209,11 +214,14 @@ def tell(monkeypatch, settings):
         world.set_knobs(code_life_seconds=10**6)
         if sparse:
             world.set_knobs(install_fields="sparse", uninstall_fields="sparse", event_extras=False)
-        settings.GHL_WEBHOOK_PUBLIC_KEYS = [world.signer.ed25519_public_key()]
+        keys = [world.signer.ed25519_public_key()]
         session = highlevel.make_session()
         session.mount("https://", SandboxAdapter(world))
         monkeypatch.setattr(highlevel, "SESSION", session)
-        with time_machine.travel(BEGIN, tick=False) as clock:
+        with (
+            override_settings(GHL_WEBHOOK_PUBLIC_KEYS=keys),
+            time_machine.travel(BEGIN, tick=False) as clock,
+        ):
             story = Story(world, clock, sparse=sparse)
             for name, argument in story_steps:
                 getattr(story, name)(argument)
@@ -254,5 +262,7 @@ def check(story: Story, now: datetime) -> None:
     names = {location.id: location.name for location in story.world.locations(story.agency.id)}
     installed = [row for row in rows if story.is_installed(row.resource_id)]
     assert all(row.name == names[row.resource_id] for row in installed)
+    if story.name:
+        assert all(row.company_name == story.name for row in installed)
     assert story.world.max_uses() <= 1
     story.world.close()

@@ -1,4 +1,4 @@
-"""An UNINSTALL that is processed while an INSTALL of the same account is not committed yet."""
+"""Events that are processed while an INSTALL of the same account is not committed yet."""
 
 from __future__ import annotations
 
@@ -47,6 +47,28 @@ def process_in_thread(
     return thread
 
 
+def process_meanwhile(kind: str, **fields: Any) -> None:
+    """Process such an event just before an INSTALL of its agency's sub-account is committed."""
+    about_to_commit, may_commit = threading.Event(), threading.Event()
+
+    def pause_at_the_end(execute: Any, sql: str, *args: Any) -> Any:
+        if sql.startswith("UPDATE") and "result" in sql:
+            about_to_commit.set()
+            assert may_commit.wait(WAIT_S)
+        return execute(sql, *args)
+
+    install = store("INSTALL", company_id="comp-1", location_id="loc-1")
+    first = process_in_thread(install, pause_at_the_end)
+    assert about_to_commit.wait(WAIT_S)
+    second = process_in_thread(store(kind, company_id="comp-1", **fields))
+    # PostgreSQL shows it no install and lets it end; MariaDB makes it wait for the first one.
+    second.join(1)
+    may_commit.set()
+    first.join(WAIT_S)
+    second.join(WAIT_S)
+    assert set(GoHighLevelWebhook.objects.values_list("status", flat=True)) == {"processed"}
+
+
 @pytest.mark.skipif(connection.vendor == "sqlite", reason="there one writes at a time")
 @pytest.mark.parametrize("ended_before", [False, True])
 @pytest.mark.parametrize("ends", ["the sub-account", "its agency"])
@@ -61,27 +83,17 @@ def test_the_install_ends_all_the_same(ends: str, ended_before: bool, make_insta
             cause_since=last_week,
             installed_at=last_week,
         )
-    install = store("INSTALL", company_id="comp-1", location_id="loc-1")
-    about_to_commit, may_commit = threading.Event(), threading.Event()
-
-    def pause_at_the_end(execute: Any, sql: str, *args: Any) -> Any:
-        if sql.startswith("UPDATE") and "result" in sql:
-            about_to_commit.set()
-            assert may_commit.wait(WAIT_S)
-        return execute(sql, *args)
-
-    first = process_in_thread(install, pause_at_the_end)
-    assert about_to_commit.wait(WAIT_S)
     location = "loc-1" if ends == "the sub-account" else ""
-    second = process_in_thread(store("UNINSTALL", company_id="comp-1", location_id=location))
-    # PostgreSQL shows it no install and lets it end; MariaDB makes it wait for the first one.
-    second.join(1)
-    may_commit.set()
-    first.join(WAIT_S)
-    second.join(WAIT_S)
-    row = GoHighLevelIntegration.objects.get(resource_id="loc-1")
-    assert row.status == Status.UNINSTALLED
-    assert set(GoHighLevelWebhook.objects.values_list("status", flat=True)) == {"processed"}
+    process_meanwhile("UNINSTALL", location_id=location)
+    assert GoHighLevelIntegration.objects.get(resource_id="loc-1").status == Status.UNINSTALLED
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="there one writes at a time")
+@pytest.mark.parametrize("tells", ["the sub-account", "its agency"])
+def test_what_is_told_meanwhile_is_noted(tells: str) -> None:
+    location = "loc-1" if tells == "the sub-account" else ""
+    process_meanwhile("UPDATE", location_id=location, body='{"companyName": "Acme"}')
+    assert GoHighLevelIntegration.objects.get(resource_id="loc-1").company_name == "Acme"
 
 
 @pytest.mark.parametrize("kind", ["INSTALL", "LocationCreate"])
@@ -99,7 +111,7 @@ def test_a_kill_right_after_the_commit_only_puts_the_end_off(
     begins = store(kind, company_id="comp-1", location_id="loc-1")
 
     def kill_at_the_last_look() -> None:
-        HANDLERS[kind] = replace(HANDLERS[kind], look_again=die)
+        HANDLERS[kind] = replace(HANDLERS[kind], complete=die)
 
     crash(kill_at_the_last_look, lambda: process_event(begins.pk))
     rows = GoHighLevelIntegration.objects.filter(resource_id="loc-1")
