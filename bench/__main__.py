@@ -2,8 +2,9 @@
 
 python -m bench [NAME …] [--docs]
 
-Each runs in a process of its own. --docs also puts the table into docs/performance.md. Not among
-them: hosts and connections, which want PostgreSQL, and get_token_growth, which takes long to fill.
+Each runs in a process of its own. --docs also puts what was run into the table of
+docs/performance.md. Not among them: hosts and connections, which want PostgreSQL, and
+get_token_growth, which takes long to fill.
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ def main() -> int:
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     names = given.names or list(BENCHES)
     figures, failed = _run(names)
-    table = _table(figures, names)
+    table = _table(figures)
     TABLE.parent.mkdir(exist_ok=True)
     TABLE.write_text(table)
     print(f"\n{table}\nWritten to {TABLE.relative_to(ROOT)}.")
     if given.docs:
-        _put_into_docs(table)
+        text = DOCS.read_text()
+        DOCS.write_text(updated(text, table))
     if failed:
         print(f"Below the goal, or ended with an error: {', '.join(failed)}")
     return 1 if failed else 0
@@ -73,17 +75,17 @@ def _run(names: list[str]) -> tuple[list[Figure], list[str]]:
         return collected(Path(file.name)), failed
 
 
-def _table(figures: list[Figure], names: list[str]) -> str:
+def _table(figures: list[Figure]) -> str:
+    day = time.strftime("%Y-%m-%d", time.gmtime())
     lines = [
-        f"Measured on {time.strftime('%Y-%m-%d', time.gmtime())}: {_machine()}.",
-        f"Again: `python -m bench {' '.join(names)}`, each alone as `python -m bench.NAME`.",
+        f"Last run on {day}: {_machine()}.",
         "",
-        "| | product | beside it | | goal |",
-        "|---|---|---|---|---|",
+        "| | product | beside it | | goal | day |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
         f"| `{each.bench}` | {each.product} | {each.beside} | {each.kind} {each.figure:.2f} "
-        f"| {each.goal:g}, {'reached' if each.is_reached else '**missed**'} |"
+        f"| {each.goal:g}, {'reached' if each.is_reached else '**missed**'} | {day} |"
         for each in figures
     ]
     return "\n".join(lines) + "\n"
@@ -105,10 +107,22 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _put_into_docs(table: str) -> None:
-    text = DOCS.read_text()
+def updated(text: str, table: str) -> str:
+    """Return the text of the docs with the table in it; what was not run keeps its old rows."""
     before, rest = text.split(BEGIN)
-    DOCS.write_text(before + BEGIN + table + END + rest.split(END)[1])
+    old, after = rest.split(END)
+    head = table.partition("| `")[0]
+    rows = _rows_by_name(old) | _rows_by_name(table)
+    in_order = [row for name in BENCHES for row in rows.get(name, [])]
+    return before + BEGIN + head + "".join(in_order) + END + after
+
+
+def _rows_by_name(table: str) -> dict[str, list[str]]:
+    rows: dict[str, list[str]] = {}
+    for line in table.splitlines(keepends=True):
+        if line.startswith("| `"):
+            rows.setdefault(line.split("`")[1], []).append(line)
+    return rows
 
 
 if __name__ == "__main__":
