@@ -20,7 +20,7 @@ from pydantic import Field, StrictBool
 from access.audience import ONLY_SHOWS, Audience, Who
 from access.audit import record
 from access.models import AuditEvent, Scope
-from integrations import bulk, connectivity, handouts
+from integrations import bulk, connectivity, handouts, outage
 from integrations.auth import Caller, Requires
 from integrations.causes import CAUSES, WhoActs
 from integrations.deadlocks import atomically
@@ -142,6 +142,7 @@ class BulkRefreshed(Schema):
     refreshed_count: int
     failed_count: int
     skipped_count: int
+    held_back_count: int
 
 
 class Job(Schema):
@@ -150,6 +151,7 @@ class Job(Schema):
     refreshed_count: int
     failed_count: int
     skipped_count: int
+    held_back_count: int
     cancelled_count: int
     finished: bool
 
@@ -290,7 +292,7 @@ def get_token(
 def refresh(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
     """Renew one install now and answer when it is done."""
     request.auth.check_install(pk)
-    result = refresh_integration(pk, trigger="api", caller=request.auth.name, wait_s=2 * CALL_S)
+    result = refresh_integration(pk, trigger="refresh", caller=request.auth.name, wait_s=2 * CALL_S)
     row = GoHighLevelIntegration.objects.without_secrets().get(pk=pk)
     outcome = AuditEvent.DONE if result.success else AuditEvent.FAILED
     record(request, "install.refresh", target=row, outcome=outcome)
@@ -336,6 +338,7 @@ def bulk_refresh(request: ApiRequest, body: BulkRefreshIn | None = None) -> Stat
             "refreshed_count": progress.renewed,
             "failed_count": progress.failed,
             "skipped_count": progress.skipped,
+            "held_back_count": job.held_back(),
         },
     )
 
@@ -411,6 +414,7 @@ def _job(row: RenewalJob) -> dict[str, Any]:
         "refreshed_count": progress.renewed,
         "failed_count": progress.failed,
         "skipped_count": progress.skipped,
+        "held_back_count": row.held_back(),
         "cancelled_count": progress.cancelled,
         "finished": progress.is_finished,
     }
@@ -429,7 +433,7 @@ def _refresh_error(result: RefreshResult, row: GoHighLevelIntegration) -> ApiErr
         _PUBLIC_CAUSE.get(cause, cause),
         status,
         details=f"{CAUSES[cause].sentence} {CAUSES[cause].effect}",
-        retry_after_s=_seconds_until(row.renew_at) if status == 503 else None,
+        retry_after_s=_seconds_until(_next_try(row)) if status == 503 else None,
     )
 
 
@@ -440,6 +444,12 @@ _PUBLIC_CAUSE = {
     "location_inactive": "paused_by_highlevel",
     "agency_uninstalled": "uninstalled",
 }
+
+
+def _next_try(row: GoHighLevelIntegration) -> datetime | None:
+    """When we try again by ourselves: in an outage all wait for the one that tries."""
+    present = outage.current()
+    return present.try_at if present else row.renew_at
 
 
 def _seconds_until(moment: datetime | None) -> int:

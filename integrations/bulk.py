@@ -50,6 +50,7 @@ R = TypeVar("R")
 _ITEM_OUTCOME = {
     Outcome.RENEWED: RenewalJobItem.RENEWED,
     Outcome.FAILED: RenewalJobItem.FAILED,
+    Outcome.HELD_BACK: RenewalJobItem.FAILED,
     Outcome.SKIPPED: RenewalJobItem.SKIPPED,
     # Somebody else is at it for longer than we wait.
     Outcome.BUSY: RenewalJobItem.SKIPPED,
@@ -145,18 +146,22 @@ def ring_again(now: datetime) -> int:
 
 
 def run_batch(
-    job: RenewalJob, ids: Sequence[uuid.UUID], *, must_stop: Callable[[], bool] = lambda: False
+    job: RenewalJob,
+    ids: Sequence[uuid.UUID],
+    *,
+    must_stop: Callable[[], bool] = lambda: False,
+    even_in_outage: bool = False,
 ) -> bool:
     """Renew what is still open of this batch; whether all of it is done.
 
     Nothing new is begun once `must_stop` says so, or the job is cancelled. In an outage of
-    HighLevel nothing is asked; the items have failed for that.
+    HighLevel one is tried when it is time for that; while it lasts the others are held back.
     """
-    open_items = job.items.filter(integration_id__in=ids, outcome=RenewalJobItem.PENDING)
+    todo = list(job.items.filter(integration_id__in=ids, outcome=RenewalJobItem.PENDING))
     is_cancelled = seen_lately(
         RenewalJob.objects.filter(pk=job.pk).exclude(cancelled_at=None).exists
     )
-    is_outage = seen_lately(lambda: outage.current() is not None)
+    is_outage = seen_lately(lambda: not even_in_outage and outage.current() is not None)
     results = _Results()
 
     # Read in one go, not one by one; the engine sees when one has changed since.
@@ -175,7 +180,11 @@ def run_batch(
         return True
 
     try:
-        return all(side_by_side(work, list(open_items)))
+        # In an outage the first one goes alone: with its success the others may go too.
+        alone = todo[:1] if is_outage() else []
+        done = all(work(item) for item in alone)
+        results.write()
+        return done and all(side_by_side(work, todo[len(alone) :]))
     finally:
         results.write()
 
@@ -198,14 +207,15 @@ def batches(things: Iterable[T]) -> Iterator[list[T]]:
 def seen_lately(look: Callable[[], bool]) -> Callable[[], bool]:
     """Return `look`'s answer, as given at most LOOK_EVERY_S ago."""
     seen, look_at = False, -math.inf
+    lock = Lock()
 
     def answer() -> bool:
         nonlocal seen, look_at
-        now = time.monotonic()
-        if now >= look_at:
-            look_at = now + LOOK_EVERY_S
-            seen = look()
-        return seen
+        with lock:  # no thread goes on before the first one has looked
+            if time.monotonic() >= look_at:
+                seen = look()
+                look_at = time.monotonic() + LOOK_EVERY_S
+            return seen
 
     return answer
 
@@ -244,8 +254,9 @@ class _Results:
             self._renewed.append(attempt)
 
     def add(self, item: RenewalJobItem, result: RefreshResult) -> None:
+        held_back = result.outcome is Outcome.HELD_BACK
         with self._lock:
-            key = _ITEM_OUTCOME[result.outcome], result.cause
+            key = _ITEM_OUTCOME[result.outcome], "held_back" if held_back else result.cause
             self._ended.setdefault(key, []).append(item.pk)
             self._count += 1
             waited_s = time.monotonic() - self._written_at
@@ -254,11 +265,14 @@ class _Results:
         self.write()
 
     def write(self) -> None:
+        """Also end an outage, if one of the successes may."""
         with self._lock:
             ended, self._ended, self._count = self._ended, {}, 0
             renewed, self._renewed = self._renewed, []
             self._written_at = time.monotonic()
         _write_results(ended, renewed)
+        if renewed:
+            outage.end(begun_at=max(attempt.started_at for attempt in renewed))
 
 
 @atomically

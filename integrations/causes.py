@@ -151,6 +151,14 @@ _CATALOGUE = [
         "Refresh now",
     ),
     Cause(
+        "held_back",
+        "Not sent while HighLevel has a fault",
+        "Renewals fail for many accounts at the moment, so this one was not sent.",
+        "The current token works until it ends; it is renewed when the fault is over.",
+        WhoActs.NOBODY,
+        "Refresh now",
+    ),
+    Cause(
         "life_unclear",
         "HighLevel did not say how long the token lives",
         "HighLevel's answer gave no usable life time for the token. We count on two hours.",

@@ -412,6 +412,10 @@ class RenewalJob(models.Model):
     def progress(self) -> JobProgress:
         return progress_of([self])[self.pk]
 
+    def held_back(self) -> int:
+        """How many of the failed were never sent: in an outage one tries for all."""
+        return self.items.filter(outcome=RenewalJobItem.FAILED, cause="held_back").count()
+
 
 @dataclass(frozen=True)
 class JobProgress:

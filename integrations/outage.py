@@ -1,9 +1,9 @@
 """Outages: when renewals of many installs fail in passing, all wait and one tries for them.
 
 A token that is not sent cannot be lost. So while HighLevel has a fault, or our own set-up has one,
-installs are left alone but for one renewal at a time, at growing distance, and for those that a
-person asks for. The first success ends the outage. Meanwhile valid tokens are handed out, and a
-refusal marks nobody: HighLevel is not to be believed.
+installs are left alone but for one renewal at a time, at growing distance, and for those that
+somebody asks for by name or by force. The first success, of whichever renewal, ends the outage.
+Meanwhile valid tokens are handed out, and a refusal marks nobody: HighLevel is not to be believed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, F
+from django.utils import timezone
 
 from integrations.models import (
     PASSING_CAUSES,
@@ -50,9 +51,13 @@ def take_turn(outage: Outage, now: datetime) -> bool:
     return bool(turn.update(tries=F("tries") + 1, try_at=now + pause))
 
 
-def end(now: datetime) -> None:
-    """HighLevel renews again: end the outage, and call back those that failed in it."""
-    if Outage.objects.filter(is_open=True).update(is_open=None, ended_at=now):
+def end(*, begun_at: datetime) -> None:
+    """HighLevel gave tokens by a call that was begun then: end the outage, and call back those that
+    failed in it. A call from before the outage says nothing about it."""
+    now = timezone.now()
+    disproved = Outage.objects.filter(is_open=True, began_at__lte=begun_at)
+    # Looked for first: most successes find none, and a write would take SQLite's only lock.
+    if disproved.exists() and disproved.update(is_open=None, ended_at=now):
         woken = GoHighLevelIntegration.objects.wake_after_outage(now)
         logger.warning("The outage is over; %s installs are called back.", woken)
 

@@ -68,9 +68,9 @@ LEASE = timedelta(seconds=120)
 # HighLevel forgives a repeat that reaches it within 30 s of the first call.
 REPEAT_WITHIN = timedelta(seconds=25)
 WAITING_PAUSE_S = 0.1
-# Triggers of renewals that are made even in an outage: a person asks, or HighLevel has just
-# answered a call, so it works.
-EVEN_IN_OUTAGE = ("dashboard", "mint", "rejected")
+# Triggers of renewals that are made even in an outage: somebody asks for this very one, or
+# HighLevel has just answered a call, so it works.
+EVEN_IN_OUTAGE = ("dashboard", "refresh", "mint", "rejected")
 # The trigger of a renewal that wants the agency's token rather than the account's own: with it a
 # sub-account is allowed what its agency has allowed since.
 MINT_FIRST = "scopes"
@@ -79,6 +79,7 @@ MINT_FIRST = "scopes"
 class Outcome(StrEnum):
     RENEWED = "renewed"
     FAILED = "failed"
+    HELD_BACK = "held_back"  # an outage, and another one tries for all: nothing was sent
     BUSY = "busy"  # another one is at it, and did not end within the time we could wait
     SKIPPED = "skipped"  # uninstalled or switched off: there is nothing to renew
 
@@ -119,7 +120,7 @@ def refresh_integration(
     seen_generation: int | None = None,
     wait_s: float = 0,
     row: GoHighLevelIntegration | None = None,
-    note_renewed: NoteRenewed = journal.renewed,
+    note_renewed: NoteRenewed | None = None,
 ) -> RefreshResult:
     """Renew one install, or take the result of a renewal that ends after `asked_at`, or that put
     other tokens in the place of the ones that the caller saw.
@@ -127,7 +128,8 @@ def refresh_integration(
     So many callers that ask at the same time make one renewal, and get its token.
     Units: `wait_s` seconds to wait for a renewal that another one has begun; 0: do not wait.
     `row`: the install as it was read a while ago; should it have changed since, it is read again.
-    `note_renewed`: ends the journal's entry of a success; whoever renews many may do so later.
+    `note_renewed`: ends the journal's entry of a success, and with it an outage; whoever renews
+    many may do so later.
     Errors: GoHighLevelIntegration.DoesNotExist. HighLevel's errors are in the result.
     """
     ask = Ask(asked_at or timezone.now(), seen_generation)
@@ -140,19 +142,27 @@ def refresh_integration(
         if result.outcome is Outcome.BUSY:
             if present_outage and not _may_try(present_outage, trigger):
                 return RefreshResult(
-                    Outcome.FAILED, cause=present_outage.cause, expires_at=row.expires_at
+                    Outcome.HELD_BACK, cause=present_outage.cause, expires_at=row.expires_at
                 )
-            renewal = _Renewal(row, trigger=trigger, caller=caller, note_renewed=note_renewed)
+            renewal = _Renewal(
+                row, trigger=trigger, caller=caller, note_renewed=note_renewed or _note_renewed
+            )
             if renewal.claim():
                 result = renewal.run()
-                if present_outage and result.success:
-                    outage.end(timezone.now())
+                if result.outcome is Outcome.SKIPPED:
+                    # A reinstall or an end came in between; the row says which.
+                    result = _result_since(GoHighLevelIntegration.objects.get(pk=pk), ask)
                 return result
             result = _result_since(GoHighLevelIntegration.objects.get(pk=pk), ask)
         if result.outcome is not Outcome.BUSY or time.monotonic() >= give_up_at:
             return result
         row = None
         time.sleep(WAITING_PAUSE_S)
+
+
+def _note_renewed(attempt: RefreshAttempt, trace_id: str) -> None:
+    journal.renewed(attempt, trace_id)
+    outage.end(begun_at=attempt.started_at)
 
 
 def _may_try(present: Outage, trigger: str) -> bool:
@@ -253,7 +263,7 @@ class _Renewal:
     def _is_beside_the_worker(self) -> bool:
         """Whether a caller asks for the first token of one that waits: however often it does, the
         worker keeps to its own times. A mint that is cut off spends nothing."""
-        return self.trigger == "api" and self.row.status == Status.WAITING
+        return self.trigger in ("api", "refresh") and self.row.status == Status.WAITING
 
     def _first_attempt(self) -> RefreshAttempt | None:
         """What to journal with the claim; None where another way than our own token comes first."""

@@ -69,7 +69,9 @@ def tick() -> dict[str, int]:
     return {
         "renewed": outcomes[Outcome.RENEWED],
         "failed": outcomes[Outcome.FAILED],
-        "skipped": outcomes[Outcome.SKIPPED] + outcomes[Outcome.BUSY],
+        "skipped": sum(
+            outcomes[kind] for kind in (Outcome.SKIPPED, Outcome.BUSY, Outcome.HELD_BACK)
+        ),
     }
 
 

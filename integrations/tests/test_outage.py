@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from io import StringIO
+from threading import Event
 
 import pytest
 import time_machine
+from django.core.management import call_command
 from django.utils import timezone
 
 from integrations import bulk, highlevel, install, outage, tasks
 from integrations.health import State, Status
-from integrations.models import GoHighLevelIntegration, Outage, RefreshAttempt
+from integrations.models import GoHighLevelIntegration, Outage, RefreshAttempt, RenewalJobItem
 from integrations.refresh import Outcome, refresh_integration
 from integrations.tokens import Source, get_access_token
 from sandbox.transport import SandboxAdapter
@@ -194,11 +200,92 @@ def test_wrong_credentials_are_one_incident_of_the_operators(world, install_loca
     assert outage.current().cause_info.who_acts == "operator"
 
 
-def test_a_bulk_renewal_in_an_outage_asks_nothing_and_says_why(in_outage, counter):
-    job = bulk.create_job([row.pk for row in in_outage], caller="sam")
-    assert bulk.run_batch(job, [row.pk for row in in_outage])
+def not_yet():
+    """The outage is open, and its next try comes only in ten minutes."""
+    Outage.objects.update(try_at=timezone.now() + timedelta(minutes=10))
+
+
+def bulk_refresh(client):
+    return client.post("/app/bulk-refresh/", {"force": True}, content_type="application/json")
+
+
+def test_a_bulk_renewal_in_an_outage_asks_nothing_and_says_so(in_outage, counter, api):
+    not_yet()
+    told = bulk_refresh(api()).json()
     assert counter.calls == 0
-    assert set(job.items.values_list("outcome", "cause")) == {("failed", "server_error")}
+    assert (told["success"], told["failed_count"], told["held_back_count"]) == (False, 4, 4)
+    assert set(RenewalJobItem.objects.values_list("outcome", "cause")) == {("failed", "held_back")}
+
+
+def test_a_bulk_renewal_tries_one_when_it_is_time_and_with_its_success_all(world, in_outage, api):
+    can_try_now()
+    world.clear_faults()
+    told = bulk_refresh(api()).json()
+    assert (told["refreshed_count"], told["held_back_count"]) == (4, 0)
+    assert outage.current() is None
+
+
+def test_a_bulk_renewal_tries_one_when_it_is_time_and_holds_back_the_others(
+    in_outage, counter, api
+):
+    can_try_now()
+    told = bulk_refresh(api()).json()
+    assert counter.calls == 2  # the call and its repeat
+    assert (told["failed_count"], told["held_back_count"]) == (4, 3)
+
+
+def test_a_renewal_by_force_sends_all_even_in_an_outage_and_its_success_ends_it(world, in_outage):
+    not_yet()
+    world.clear_faults()
+    out = StringIO()
+    call_command("refresh_ghl_tokens", "--force", "--json", stdout=out)
+    told = json.loads(out.getvalue())
+    assert (told["renewed"], told["failed"], told["held_back"]) == (4, 0, 0)
+    assert outage.current() is None
+
+
+def test_one_that_a_caller_names_is_tried_even_in_an_outage(world, in_outage, api):
+    not_yet()
+    world.clear_faults()
+    assert api().post(f"/app/refresh/{in_outage[3].pk}/").status_code == 200
+    assert outage.current() is None
+
+
+def test_one_that_a_caller_names_and_fails_says_when_the_outage_is_tried_next(in_outage, api):
+    not_yet()
+    response = api().post(f"/app/refresh/{in_outage[3].pk}/")
+    assert (response.status_code, response.json()["error"]) == (503, "server_error")
+    assert 590 < response.json()["retry_after"] <= 600
+
+
+def test_a_success_of_the_tick_ends_an_outage_that_began_just_before(world, in_outage):
+    """The tick looks for outages once a second; another process's may be younger than that."""
+    world.clear_faults()
+    row = GoHighLevelIntegration.objects.get(pk=in_outage[3].pk)
+    assert refresh_integration(row.pk, trigger="schedule", row=row).success
+    assert outage.current() is None
+
+
+def test_a_success_that_was_begun_before_an_outage_does_not_end_it(in_outage):
+    outage.end(begun_at=timezone.now() - timedelta(minutes=1))
+    assert outage.current()
+
+
+def test_no_thread_goes_on_before_the_first_one_has_looked():
+    looking, may_see = Event(), Event()
+
+    def look():
+        looking.set()
+        return may_see.wait(10)
+
+    is_outage = bulk.seen_lately(look)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(is_outage)
+        looking.wait(10)
+        second = pool.submit(is_outage)
+        futures.wait([second], timeout=0.2)
+        may_see.set()
+        assert first.result() and second.result()
 
 
 def test_an_outage_that_comes_back_soon_is_the_same_one(world, in_outage, clock):

@@ -351,12 +351,12 @@ def test_an_answer_that_comes_after_a_reinstall_does_not_undo_it(
     def reinstall_meanwhile(client, token, *, user_type):
         tokens = refresh(client, token, user_type=user_type)
         GoHighLevelIntegration.objects.filter(pk=row.pk).update(
-            generation=9, access_token_encrypted=reinstalled
+            generation=9, access_token_encrypted=reinstalled, renewed_at=timezone.now()
         )
         return tokens
 
     monkeypatch.setattr("integrations.highlevel.HighLevel.refresh", reinstall_meanwhile)
-    assert renew(row).outcome is Outcome.SKIPPED
+    assert renew(row).outcome is Outcome.RENEWED
     row.refresh_from_db()
     assert bytes(row.access_token_encrypted) == reinstalled
 

@@ -23,7 +23,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="Say what would be renewed.")
-        parser.add_argument("--force", action="store_true", help="Renew all, due or not.")
+        parser.add_argument(
+            "--force", action="store_true", help="Renew all, due or not, in an outage too."
+        )
         parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     def handle(self, *args: Any, dry_run: bool, force: bool, **options: Any) -> None:
@@ -46,7 +48,7 @@ class Command(BaseCommand):
         if self.stderr.isatty():  # a line for each call would tear the bar
             logging.getLogger("integrations.highlevel").setLevel(logging.WARNING)
         job = bulk.create_job(rows.values_list("pk", flat=True).iterator(), caller="command")
-        self._renew(job)
+        self._renew(job, even_in_outage=force)
         self._report(job)
         if job.progress().failed:
             sys.exit(1)
@@ -60,7 +62,7 @@ class Command(BaseCommand):
             self.stdout.write(f"would renew {row}")
         self.stdout.write(f"due {len(rows)}")
 
-    def _renew(self, job: RenewalJob) -> None:
+    def _renew(self, job: RenewalJob, *, even_in_outage: bool) -> None:
         """Batch by batch. SIGTERM and Ctrl-C let the renewals in flight finish, then stop."""
         told_to_stop = Event()
         usual = {
@@ -71,7 +73,9 @@ class Command(BaseCommand):
             ids = job.items.order_by("pk").values_list("integration_id", flat=True)
             for done, batch in enumerate(bulk.batches(list(ids))):
                 self._draw_bar(done * bulk.BATCH, job.total)
-                if not bulk.run_batch(job, batch, must_stop=told_to_stop.is_set):
+                if not bulk.run_batch(
+                    job, batch, must_stop=told_to_stop.is_set, even_in_outage=even_in_outage
+                ):
                     bulk.cancel(job)
                     return
             self._draw_bar(job.total, job.total)
@@ -93,6 +97,7 @@ class Command(BaseCommand):
             "failed": progress.failed,
             "skipped": progress.skipped,
             "cancelled": progress.cancelled,
+            "held_back": job.held_back(),
         }
         if self.as_json:
             self.stdout.write(json.dumps({"dry_run": False, "job": str(job.pk), **numbers}))
