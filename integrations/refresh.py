@@ -178,14 +178,21 @@ def call_with_token(row: GoHighLevelIntegration, call: Callable[[str], T]) -> T:
     """
     budget.wait_for_turn(row.resource_id)
     if row.is_expired(timezone.now() + timedelta(seconds=CALL_S)):
-        refresh_integration(row.pk, trigger="call", wait_s=CALL_S)
-        row.refresh_from_db()
+        _renew_seen(row, trigger="call")
     try:
         return call(row.open_access_token())
     except TokenRejected:
-        refresh_integration(row.pk, trigger="rejected", wait_s=CALL_S)
-        row.refresh_from_db()
+        _renew_seen(row, trigger="rejected")
         return call(row.open_access_token())
+
+
+def _renew_seen(row: GoHighLevelIntegration, *, trigger: str) -> RefreshResult:
+    """Renew what the row holds, unless somebody has since it was read; read the row again."""
+    result = refresh_integration(
+        row.pk, trigger=trigger, seen_generation=row.generation, wait_s=CALL_S
+    )
+    row.refresh_from_db()
+    return result
 
 
 def _result_since(row: GoHighLevelIntegration, ask: Ask) -> RefreshResult:
@@ -404,8 +411,7 @@ class _Renewal:
         if agency is None:
             raise CannotMint("waiting_for_agency")
         if agency.status == Status.ACTIVE and agency.is_expired(timezone.now() + LEASE / 2):
-            result = refresh_integration(agency.pk, trigger="mint", wait_s=CALL_S)
-            agency.refresh_from_db()
+            result = _renew_seen(agency, trigger="mint")
             if result.cause in PASSING_CAUSES and agency.is_expired(timezone.now()):
                 raise CannotMint(result.cause)
         if agency.status != Status.ACTIVE or agency.is_expired(timezone.now()):

@@ -8,10 +8,10 @@ from django.utils import timezone
 
 from integrations import highlevel
 from integrations.health import State, Status
-from integrations.highlevel import ASSUMED_LIFE_S, HighLevel
+from integrations.highlevel import ASSUMED_LIFE_S, HighLevel, TokenRejected
 from integrations.install import finish_install
 from integrations.models import GoHighLevelIntegration, RefreshAttempt
-from integrations.refresh import Outcome, refresh_integration
+from integrations.refresh import Outcome, call_with_token, refresh_integration
 from integrations.tasks import tick
 
 pytestmark = pytest.mark.django_db
@@ -69,6 +69,24 @@ def test_a_caller_that_saw_older_tokens_takes_the_newer_ones(world, install_loca
     assert seen.outcome is Outcome.RENEWED
     row.refresh_from_db()
     assert row.generation == 2
+
+
+@pytest.mark.parametrize("why", ["refused", "ended"])
+def test_a_call_takes_tokens_that_another_one_renewed_since_its_row_was_read(install_location, why):
+    row = install_location()
+    old = row.open_access_token()
+    if why == "ended":
+        row.expires_at = timezone.now()
+    renew(row)
+
+    def call(token):
+        if token == old:
+            raise TokenRejected("Invalid JWT")
+        return token
+
+    with time_machine.travel(timezone.now() + timedelta(seconds=1)):
+        assert call_with_token(row, call) != old
+    assert RefreshAttempt.objects.count() == 1
 
 
 def test_a_claimed_install_is_left_to_its_holder(world, install_location):
