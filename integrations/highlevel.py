@@ -423,6 +423,10 @@ def request_id_header() -> dict[str, str]:
 
 
 def _log(method: str, path: str, response: requests.Response) -> None:
+    # Hundreds of good answers an hour tell nobody anything; the journal has their trace ids.
+    level = logging.DEBUG if response.ok else logging.INFO
+    if not logger.isEnabledFor(level):
+        return
     about = {
         "method": method,
         "path": path,
@@ -430,8 +434,7 @@ def _log(method: str, path: str, response: requests.Response) -> None:
         "ms": round(response.elapsed.total_seconds() * 1000),
         "trace_id": _trace_id(response),
     }
-    # Hundreds of good answers an hour tell nobody anything; the journal has their trace ids.
-    logger.log(logging.DEBUG if response.ok else logging.INFO, "HighLevel answered", extra=about)
+    logger.log(level, "HighLevel answered", extra=about)
 
 
 def _connection_error(error: requests.ConnectionError) -> HighLevelError:
@@ -536,17 +539,25 @@ def _field(data: dict[str, Any], name: str) -> Any:
 
 
 def _json(response: requests.Response) -> Any:
+    """Errors: Unreadable."""
+    data = _data(response)
+    if data is None:
+        raise Unreadable("the answer is not JSON", http_status=response.status_code)
+    return data
+
+
+def _data(response: requests.Response) -> Any:
+    """Return what the answer's JSON says; None where it is none, or nested without end."""
     try:
         return response.json()
     except (ValueError, RecursionError):
-        raise Unreadable("the answer is not JSON", http_status=response.status_code) from None
+        return None
 
 
 def _error_text(response: requests.Response) -> str:
     """Return the answer's own words, without anything that might be a token, at most 300 long."""
-    try:
-        data = response.json()
-    except ValueError:
+    data = _data(response)
+    if data is None:
         return f"HTTP {response.status_code}, not JSON"
     words = []
     for name in ("message", "error", "error_description"):
@@ -560,11 +571,7 @@ def _error_text(response: requests.Response) -> str:
 
 
 def _trace_id(response: requests.Response) -> str:
-    try:
-        data = response.json()
-    except ValueError:
-        return ""
-    return _short(data.get("traceId")) if isinstance(data, dict) else ""
+    return _short(_dict(_data(response)).get("traceId"))
 
 
 def _retry_after_s(response: requests.Response) -> float | None:

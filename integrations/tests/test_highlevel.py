@@ -130,6 +130,14 @@ def test_a_life_in_digits_is_a_life():
     assert (tokens.expires_in_s, tokens.life_is_assumed) == (86399, False)
 
 
+@pytest.mark.parametrize(
+    ("status", "error"), [(200, Unreadable), (401, CredentialsRefused), (503, ServerError)]
+)
+def test_an_answer_that_is_nested_without_end_is_an_error_of_highlevels(status, error):
+    with pytest.raises(error):
+        refresh(status, b"[" * 100_000)
+
+
 def test_any_2xx_is_a_minted_token():
     tokens = client(201, TOKENS).mint_location_token("agency", company_id="c", location_id="l")
     assert tokens.access_token == "a"
