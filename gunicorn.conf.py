@@ -40,12 +40,13 @@ accesslog = None
 # Nobody uses it, and its place would be a socket in the home folder.
 control_socket_disable = True
 
-# Where the processes of this server add up what /metrics shows. A reload reads this file again
-# and finds the name set.
-_FOLDER_IS_OURS = "WHATREACH_METRICS_FOLDER_IS_OURS"
+# Where the processes of this server share the panels just drawn (dashboard/looks.py), and add up
+# what /metrics shows. A reload reads this file again and finds the names set.
+_FOLDER = "WHATREACH_WEB_FOLDER"
+if not os.environ.get(_FOLDER):
+    os.environ[_FOLDER] = tempfile.mkdtemp(prefix="whatreach-web-")
 if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="whatreach-metrics-")
-    os.environ[_FOLDER_IS_OURS] = "true"
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[_FOLDER]
 
 
 def child_exit(server, worker):
@@ -56,5 +57,5 @@ def child_exit(server, worker):
 
 def on_exit(server):
     # After an upgrade of the binary in place (USR2) the new server uses the folder.
-    if os.environ.get(_FOLDER_IS_OURS) and not server.reexec_pid:
-        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+    if not server.reexec_pid:
+        shutil.rmtree(os.environ[_FOLDER], ignore_errors=True)

@@ -370,6 +370,14 @@ CACHES = {
         "OPTIONS": {"MAX_ENTRIES": 50},
     },
 }
+# Made by gunicorn.conf.py for its own processes; other servers have one.
+_web_folder = "WHATREACH_WEB_FOLDER"
+if _web_folder in os.environ:
+    CACHES["looks"] = {
+        "BACKEND": "django.core.cache.backends.filebased.FileBasedCache",
+        "LOCATION": os.environ[_web_folder],
+        "OPTIONS": {"MAX_ENTRIES": 50},
+    }
 if REDIS_URL:
     CACHES["default"] = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",

@@ -1,9 +1,9 @@
 """What was just drawn for one open tab, for the others that show the same.
 
 Tabs ask every few seconds, and between two of them hardly anything changes. So a panel that was
-drawn is kept in the memory of the process for GOOD_FOR and answers whoever may see exactly the
-same: same address and host, same permissions, agencies and time zone. Nothing of the person
-themselves is in it; CSRF tokens are put in afterwards (htmx.py).
+drawn is kept for GOOD_FOR, where all processes of the web server find it, and answers whoever may
+see exactly the same: same address and host, same permissions, agencies and time zone. Nothing of
+the person themselves is in it; CSRF tokens are put in afterwards (htmx.py).
 
 Nobody is led back by it: a page says when what it shows was read, and gets nothing older. And
 while something on it is being refreshed, each tab looks for itself, to see the end at once.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from django.core.cache import caches
@@ -45,7 +46,9 @@ def find(request: HttpRequest, user: User, *, since: int) -> Look | None:
 
 
 def keep(request: HttpRequest, user: User, look: Look) -> None:
-    if _REFRESHING not in look.html:
+    if _REFRESHING in look.html:
+        return
+    with suppress(OSError):  # it is a file, and the disk may be full
         caches["looks"].set(_key(request, user), look, GOOD_FOR_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.core.cache import caches
+from django.core.cache.backends.filebased import FileBasedCache
 from django.test import Client
 from django.utils import timezone
 
@@ -189,3 +191,16 @@ def test_a_version_that_is_none_of_ours_gets_the_panel(
 ) -> None:
     make_install(name="Harbour Dental")
     assert "Harbour Dental" in html_of(poll(staff_client, "/live/overview/", version))
+
+
+def test_with_a_full_disk_each_tab_looks_for_itself(
+    staff_client: Client, make_install: Make, settings: Any, monkeypatch: Any, tmp_path: Any
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    shared = {"BACKEND": f"{FileBasedCache.__module__}.FileBasedCache", "LOCATION": str(tmp_path)}
+    settings.CACHES = settings.CACHES | {"looks": shared}
+    monkeypatch.setattr(FileBasedCache, "_write_content", fail)
+    make_install(name="Harbour Dental")
+    assert "Harbour Dental" in html_of(poll(staff_client, "/live/overview/"))
