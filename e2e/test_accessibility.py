@@ -25,7 +25,7 @@ from e2e.conftest import listen_for_problems
 from e2e.furniture import furnish
 from e2e.pages import FIXED, FOUND, SENT, addresses, send
 from e2e.people import open_account, sign_in
-from e2e.product import Product
+from e2e.product import Product, manage
 from integrations import heartbeat
 
 AXE = (Path(__file__).parent / "vendor" / "axe-4.14.1.min.js").read_text()
@@ -41,6 +41,17 @@ JUDGE = """async ([within, runOnly]) => {
   return violations.map(({ id, nodes: [node] }) =>
     `${id}: ${node.html.slice(0, 200)} ${node.failureSummary}`);
 }"""
+# Nobody tries for all before the test is over.
+BEGIN_AN_OUTAGE = """
+from datetime import timedelta
+from django.utils import timezone
+from integrations.models import Outage
+
+now = timezone.now()
+later = now + timedelta(hours=1)
+Outage.objects.create(is_open=True, began_at=now, cause="server_error", try_at=later)
+"""
+END_IT = "from integrations.models import Outage; Outage.objects.all().delete()"
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 FOR_ANYBODY = {
     "sign-in": "/accounts/login/",
@@ -152,6 +163,25 @@ def test_what_opens_over_a_page_has_no_known_barrier(
     faults += _faults_of_open(page, "banners and menus", within=".banner, .menu-list")
     page.close()
     assert faults == [], "\n".join(faults)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_banner_of_an_outage_has_no_known_barrier(
+    product: Product, browser: Browser, furniture: object, size: str
+) -> None:
+    width, height = SIZES[size]
+    page = browser.new_page(base_url=product.url, viewport={"width": width, "height": height})
+    sign_in(product, page)
+    manage(product.environ, "shell", "-c", BEGIN_AN_OUTAGE)
+    try:
+        page.goto("/")
+        expect(page.locator(".banner", has_text="It concerns many accounts")).to_be_visible()
+        page.get_by_role("button", name="Pause live updates").click()
+        assert _faults_of_open(page, "an outage") == []
+        expect(page.locator(".banner", has_text="It concerns many accounts")).to_be_visible()
+    finally:
+        manage(product.environ, "shell", "-c", END_IT)
+        page.close()
 
 
 def _banner(seen: datetime | None) -> str:
