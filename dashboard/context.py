@@ -12,6 +12,7 @@ from dashboard import demo
 from dashboard.links import install_link
 from dashboard.navigation import navigation
 from dashboard.undo import shown_offer
+from dashboard.worst import worst_on
 
 
 def product(request: HttpRequest) -> dict[str, Any]:
@@ -23,6 +24,7 @@ def product(request: HttpRequest) -> dict[str, Any]:
         "install_link": install_link(request),
         "undo_offer": SimpleLazyObject(partial(shown_offer, request)),
         "navigation": SimpleLazyObject(partial(navigation, request)),
+        "worst": SimpleLazyObject(partial(worst_on, request)),
     }
 
 

@@ -27,6 +27,8 @@ from access.models import AuditEvent, User
 from access.roles import Permission
 from access.sudo import is_confirmed
 from dashboard import looks
+from dashboard.worst import HEADER as WORST_HEADER
+from dashboard.worst import as_header, worst_for
 from integrations.models import GoHighLevelIntegration, IntegrationQuerySet
 
 VERSION_HEADER = "X-Panel-Version"
@@ -121,10 +123,11 @@ def panel(request: HtmxRequest, template: str, context: Mapping[str, Any]) -> Ht
 
     The browser sends back the version it got; a CSRF token in it differs each time by design.
     """
-    html, version = _draw(request, template, context)
+    html, version, worst = _draw(request, template, context)
+    headers = {VERSION_HEADER: version, WORST_HEADER: worst}
     if request.headers.get(VERSION_HEADER) == version:
-        return HttpResponse(status=204)
-    return HttpResponse(_with_csrf_token(html, request), headers={VERSION_HEADER: version})
+        return HttpResponse(status=204, headers=headers)
+    return HttpResponse(_with_csrf_token(html, request), headers=headers)
 
 
 def shared_panel(
@@ -143,16 +146,18 @@ def shared_panel(
         read_at = looks.now_us()
         look = looks.Look(*_draw(request, template, read()), read_at)
         looks.keep(request, user, look)
-    headers = {VERSION_HEADER: f"{look.version}-{look.read_at}"}
+    headers = {VERSION_HEADER: f"{look.version}-{look.read_at}", WORST_HEADER: look.worst}
     if look.version == shown:
         return HttpResponse(status=204, headers=headers)
     return HttpResponse(_with_csrf_token(look.html, request), headers=headers)
 
 
-def _draw(request: HtmxRequest, template: str, context: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the fragment without CSRF tokens, and its version: the same for the same content."""
+def _draw(request: HtmxRequest, template: str, context: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the fragment without CSRF tokens; its version, the same for the same content; and
+    what the tab says of all accounts (worst.py)."""
     html = render_to_string(template, {**context, "csrf_token": _NOBODYS}, request)
-    return html, hashlib.sha256(html.encode()).hexdigest()[:16]
+    worst = context.get("worst") or worst_for(request.user)
+    return html, hashlib.sha256(html.encode()).hexdigest()[:16], as_header(worst)
 
 
 def _with_csrf_token(html: str, request: HtmxRequest) -> str:

@@ -28,10 +28,12 @@ _REFRESHING = 'data-state="refreshing"'
 
 @dataclass(frozen=True)
 class Look:
-    """`read_at`: when its data began to be read, in microseconds since 1970."""
+    """`worst`: what the tab's title and favicon say beside it. `read_at`: when its data began to be
+    read, in microseconds since 1970."""
 
     html: str
     version: str
+    worst: str
     read_at: int
 
 

@@ -20,7 +20,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from access.audit import record
 from access.models import AuditEvent
 from access.roles import Permission
-from dashboard import account, charts, demo, jobs, keys
+from dashboard import account, charts, demo, jobs, keys, worst
 from dashboard.alert_views import snooze_of
 from dashboard.exports import csv_response
 from dashboard.filters import InstallFilter
@@ -71,6 +71,14 @@ def overview(request: HtmxRequest) -> HttpResponse:
 def live_overview(request: HtmxRequest) -> HttpResponse:
     return shared_panel(
         request, "dashboard/_overview_panel.html", lambda: _overview_context(request)
+    )
+
+
+@staff_page()
+def live_worst(request: HtmxRequest) -> HttpResponse:
+    """For pages that have nothing else to ask for."""
+    return HttpResponse(
+        status=204, headers={worst.HEADER: worst.as_header(worst.worst_for(request.user))}
     )
 
 
@@ -231,9 +239,11 @@ def _overview_context(request: HtmxRequest) -> dict[str, Any]:
     now = timezone.now()
     rows = installs_of(request)
     seen = snapshots.current(request.user, now)
+    summary = summarise(seen.counts)
     return {
         "now": now,
-        "summary": summarise(seen.counts),
+        "summary": summary,
+        "worst": summary,
         "tiles": TILES,
         "ahead": charts.next_hours(seen, now),
         "days": charts.last_days(now) if not request.user.agencies else [],
@@ -264,6 +274,7 @@ def _list_context(request: HtmxRequest) -> dict[str, Any]:
     return {
         "now": now,
         "summary": summary,
+        "worst": summary,
         "tiles": TILES,
         "filter": found,
         "table": table,

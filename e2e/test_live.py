@@ -8,7 +8,12 @@ from zoneinfo import ZoneInfo
 
 from playwright.sync_api import Page, expect
 
-from e2e.people import install, sign_in
+from e2e.people import (
+    consent_to_one_sub_account,
+    install,
+    install_one_sub_account,
+    sign_in,
+)
 from e2e.product import Product, manage
 
 
@@ -70,6 +75,67 @@ def test_ticked_rows_hold_the_polling_and_are_refreshed_together(
     expect(page.locator("#toasts")).to_contain_text("Refreshing 4 accounts…")
     expect(page.locator("[data-tick]:checked")).to_have_count(0)
     expect(healthy).to_have_count(4, timeout=30_000)
+
+
+def test_title_and_favicon_of_every_tab_follow_the_worst_account(
+    product: Product, page: Page
+) -> None:
+    agency = product.control("agencies", name="Worst Agency", locations=["Worst Dental"])
+    location = agency["locations"][0]["id"]
+    sign_in(product, page)
+    # Alone: the token of an installed agency would mend its sub-account by itself.
+    page.goto("/installs/")
+    install_one_sub_account(page, "Worst Agency", "Worst Dental")
+    state = page.locator(".account-head .state")
+    expect(state).to_have_text("Healthy", timeout=60_000)
+    overview, jobs, keys, hidden = (page.context.new_page() for _ in range(4))
+    titles = {overview: "Overview", jobs: "Bulk renewals", keys: "API keys", hidden: "Accounts"}
+    for tab in (keys, hidden):
+        tab.clock.install()
+    for tab, path in zip(titles, ("/", "/jobs/", "/keys/", "/installs/"), strict=True):
+        tab.goto(path)
+    _set_hidden(hidden, hidden=True)
+
+    def all_say(count: str, colour: str) -> None:
+        # What polls nothing asks once a minute.
+        for tab in (keys, hidden):
+            tab.clock.fast_forward(66_000)
+        for tab, title in titles.items():
+            expect(tab).to_have_title(f"{count}{title} · WhatReach")
+            icon = re.compile(rf"favicon-{colour}\b")
+            expect(tab.locator("#favicon")).to_have_attribute("href", icon)
+
+    all_say("", "green")
+    product.control("refuse", location_id=location)
+    page.get_by_role("button", name="Refresh now").click()
+    expect(state).to_have_text("Needs reconnect", timeout=60_000)
+    all_say("(1) ", "red")
+    page.goto("/app/install/")
+    consent_to_one_sub_account(page, "Worst Agency", "Worst Dental")
+    expect(state).to_have_text("Healthy", timeout=60_000)
+    all_say("", "green")
+
+
+def test_a_click_shows_refreshing_at_once_and_its_result_within_a_second(
+    product: Product, page: Page
+) -> None:
+    sign_in(product, page)
+    agency = product.control("agencies", name="Click Agency", locations=[])
+    install(product, page, agency["id"])
+    page.clock.install()
+    page.goto(f"/installs/?agency={agency['id']}")
+    state = page.locator("tr.install-row .state")
+    expect(state).to_have_text("Healthy", timeout=60_000)
+    # HighLevel takes its time; who has clicked is not left waiting.
+    product.control("knobs", latency_seconds=6)
+    page.get_by_role("button", name="Refresh now").click()
+    expect(state).to_have_text("Refreshing", timeout=1000)
+    product.control("knobs", latency_seconds=0)
+    page.evaluate("document.body.addEventListener('tick', () => { window.ticks += 1; })")
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
+    assert _ticks_within(page, 3) > 3
+    page.clock.resume()
+    expect(state).to_have_text("Healthy")
 
 
 def test_polling_waits_while_the_person_is_busy_or_away(product: Product, page: Page) -> None:

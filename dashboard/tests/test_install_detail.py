@@ -147,15 +147,16 @@ def test_it_makes_the_same_queries_whatever_there_is(
     staff_client: Client, make_install: Make, django_assert_num_queries: Any
 ) -> None:
     # session, user, permissions (2), install, newest renewal; of the time line: renewals, changes,
-    # events, people, hand-outs; who has its token, sub-accounts, snooze, demo data
+    # events, people, hand-outs; who has its token, sub-accounts, snooze, demo data;
+    # for title and favicon: kept numbers, counts
     agency = make_install(agency=True, company_id="agency-9")
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(17):
         page(staff_client, agency)
     for _ in range(60):
         add_attempt(agency)
         add_event(company_id="agency-9")
     make_install(company_id="agency-9")
-    with django_assert_num_queries(15):
+    with django_assert_num_queries(17):
         html = page(staff_client, agency)
     assert html.count('class="journal-line') == 60
 

@@ -16,6 +16,7 @@ urlpatterns = [
     path("undo/", bulk_views.undo, name="undo"),
     path("installs/<uuid:pk>/", views.install_detail, name="install-detail"),
     path("installs/<uuid:pk>/refresh/", views.install_refresh, name="install-refresh"),
+    path("live/worst/", views.live_worst, name="live-worst"),
     path("live/overview/", views.live_overview, name="live-overview"),
     path("live/installs/", views.live_install_list, name="live-install-list"),
     path("installs/<uuid:pk>/snooze/", alert_views.install_snooze, name="install-snooze"),

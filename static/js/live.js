@@ -2,7 +2,7 @@
 // person's: fast while something is being refreshed, a few seconds while active, slow otherwise;
 // none in a hidden tab, while a dialog or menu is open, while rows are ticked, or when paused.
 (() => {
-  const FAST_MS = 1000;
+  const FAST_MS = 500;
   const ACTIVE_MS = 4000;
   const IDLE_MS = 60000;
   const IDLE_AFTER_MS = 60000;
@@ -62,16 +62,6 @@
     if (paused) line.textContent = `Paused · updated ${ago(age)}`;
     else if (lost) line.textContent = `Connection lost, data from ${lastGoodClock}`;
     else line.textContent = `Live · updated ${ago(age)}`;
-  };
-
-  const showWorst = () => {
-    const { needsYou, tone } = panel().dataset;
-    if (tone === undefined) return;
-    const title = document.title.replace(/^\(\d+\) /, "");
-    document.title = needsYou > 0 ? `(${needsYou}) ${title}` : title;
-    const favicon = document.getElementById("favicon");
-    const wanted = favicon.dataset[tone] || favicon.dataset.green;
-    if (favicon.getAttribute("href") !== wanted) favicon.setAttribute("href", wanted);
   };
 
   const good = (date) => {
@@ -147,8 +137,6 @@
     if (xhr.status === 204 && version) version = xhr.getResponseHeader(VERSION) || version;
   });
   document.body.addEventListener("htmx:sendError", () => (failing = true));
-  document.body.addEventListener("htmx:afterSettle", showWorst);
 
   good();
-  showWorst();
 })();
