@@ -15,13 +15,14 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from django_q.tasks import async_task
 
 from integrations.health import OFF, Status
 from integrations.highlevel import HighLevel
 from integrations.install import begin_again, of_account, of_agency, waits_for
 from integrations.journal import conditions, note_change
-from integrations.models import LOCATION, GoHighLevelIntegration, IntegrationQuerySet
-from integrations.refresh import call_with_token, request_refresh
+from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration, IntegrationQuerySet
+from integrations.refresh import call_with_token
 
 # What HighLevel shows as the reason of an uninstall that came from here.
 REASON = "Disconnected by the agency's staff in WhatReach."
@@ -123,22 +124,27 @@ def reactivate(rows: IntegrationQuerySet, *, caller: str = "") -> int:
     """
     off = rows.filter(status=Status.DEACTIVATED)
     with transaction.atomic():
-        before = conditions(off)
-        for pk, user_type, expires_at in off.values_list("pk", "user_type", "expires_at"):
-            status = Status.ACTIVE if expires_at else Status.WAITING
-            cause = "" if expires_at else waits_for(user_type)
-            now = timezone.now()
-            GoHighLevelIntegration.objects.filter(pk=pk).update(
-                status=status,
-                cause=cause,
-                cause_since=now if cause else None,
-                failures=0,
-                renew_at=now,
-            )
-            note_change(
-                {pk: before[pk]}, status=status, cause=cause, trigger="staff", caller=caller
-            )
-            request_refresh(pk, trigger="dashboard", caller=caller)
+        n = _switch_on(off.filter(expires_at__isnull=False), Status.ACTIVE, "", caller)
+        for user_type in (LOCATION, COMPANY):
+            without_tokens = off.filter(expires_at=None, user_type=user_type)
+            n += _switch_on(without_tokens, Status.WAITING, waits_for(user_type), caller)
+        if n:
+            async_task("integrations.tasks.tick")
+    return n
+
+
+def _switch_on(rows: IntegrationQuerySet, status: Status, cause: str, caller: str) -> int:
+    now = timezone.now()
+    before = conditions(rows)
+    GoHighLevelIntegration.objects.filter(pk__in=before).update(
+        status=status,
+        cause=cause,
+        cause_since=now if cause else None,
+        failures=0,
+        renew_at=now,
+        requested_at=now,
+    )
+    note_change(before, status=status, cause=cause, trigger="staff", caller=caller)
     return len(before)
 
 

@@ -6,7 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django_q.models import OrmQ
 
 from integrations import ending, install
 from integrations.health import State, Status
@@ -137,6 +140,29 @@ def test_one_that_waited_waits_again(make_install):
     ending.deactivate(ROWS.filter(pk=row.pk))
     ending.reactivate(ROWS.filter(pk=row.pk))
     assert (reload(row).status, row.cause) == (Status.WAITING, "waiting_for_agency")
+
+
+def test_many_are_switched_on_in_few_statements_and_one_tick(make_install):
+    kinds = [{}, {"expires_at": None}, {"expires_at": None, "agency": True, "company_id": "a-2"}]
+    rows = [make_install(failures=3, **kind) for kind in kinds]
+    rows += [make_install() for _ in range(20)]
+    ending.deactivate(ROWS.all())
+    OrmQ.objects.all().delete()
+    with CaptureQueriesContext(connection) as statements:
+        assert ending.reactivate(ROWS.all(), caller="sam") == 23
+    assert len(statements) <= 15
+    assert [task.task["func"] for task in OrmQ.objects.all()] == ["integrations.tasks.tick"]
+    conditions = [(reload(row).status, row.cause, row.failures) for row in rows[:3]]
+    assert conditions == [
+        (Status.ACTIVE, "", 0),
+        (Status.WAITING, "waiting_for_agency", 0),
+        (Status.WAITING, "waiting_for_sign_in", 0),
+    ]
+    now = timezone.now()
+    assert {reload(row).state(now) for row in rows} == {State.REFRESHING}
+    assert all(row.renew_at <= now for row in rows)
+    begun = StateChange.objects.exclude(status=Status.DEACTIVATED)
+    assert begun.filter(trigger="staff", caller="sam").count() == 23
 
 
 def test_what_is_not_switched_off_is_not_switched_on(make_install):
