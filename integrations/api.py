@@ -20,7 +20,7 @@ from pydantic import Field, StrictBool
 from access.audience import ONLY_SHOWS, Audience, Who
 from access.audit import record
 from access.models import AuditEvent, Scope
-from integrations import bulk, connectivity, handouts, outage
+from integrations import bulk, connectivity, handouts, health, outage
 from integrations.auth import Caller, Requires
 from integrations.causes import CAUSES, WhoActs
 from integrations.deadlocks import atomically
@@ -28,14 +28,14 @@ from integrations.errors import ApiError, answer, json_error
 from integrations.health import OFF, State
 from integrations.models import GoHighLevelIntegration, RenewalJob, RenewalJobItem
 from integrations.refresh import CALL_S, Outcome, RefreshResult, refresh_integration
-from integrations.tokens import STATUS_OF_CAUSE, Source, get_access_token
+from integrations.tokens import STATUS_OF_CAUSE, Source, get_access_token, opened
 
 # So many are renewed side by side while the caller waits; more become a job of the worker.
 INLINE_LIMIT = 8
 LIST_LIMIT = 500
 
-# Half a day: no token lives much longer than one.
-MinValidFor = Annotated[int, Query(ge=0, le=43_200)]
+# A day: no token lives much longer than one.
+MinValidFor = Annotated[int, Query(ge=0, le=86_400)]
 # No name or id has a NUL in it, and PostgreSQL takes none.
 Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 
@@ -222,8 +222,11 @@ def list_installs(request: ApiRequest, filters: Query[ListFilter]) -> dict[str, 
 )
 def install_status(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
     request.auth.check_install(pk)
-    row = GoHighLevelIntegration.objects.without_secrets().get(pk=pk)
+    row = GoHighLevelIntegration.objects.defer("refresh_token_encrypted").get(pk=pk)
     now = timezone.now()
+    if row.status == health.Status.ACTIVE and not opened(row):
+        # To be shown, not kept: whoever asks for the token, or the next renewal, brings a new one.
+        row.status, row.cause = health.Status.DAMAGED, "token_damaged"
     cause = row.cause_info
     return _summary(row, now) | {
         "needs_refresh": row.needs_refresh(now),
@@ -259,13 +262,15 @@ def token_health(request: ApiRequest) -> dict[str, Any]:
     response=_answers(Token, 404, 409, 410),
 )
 def get_token(
-    request: ApiRequest, response: HttpResponse, pk: uuid.UUID, min_valid_for: MinValidFor = 300
+    request: ApiRequest,
+    response: HttpResponse,
+    pk: uuid.UUID,
+    min_valid_for: MinValidFor | None = None,
 ) -> dict[str, Any]:
     """A valid access token, renewed first if less than `min_valid_for` seconds of it are left."""
     request.auth.check_install(pk)
-    token = get_access_token(
-        pk, min_valid_for=timedelta(seconds=min_valid_for), caller=request.auth.name
-    )
+    needed = None if min_valid_for is None else timedelta(seconds=min_valid_for)
+    token = get_access_token(pk, min_valid_for=needed, caller=request.auth.name)
     key = request.auth.key
     if key is None:  # nobody but a key has this scope
         raise ApiError("key_missing", 401)

@@ -121,7 +121,8 @@ _CATALOGUE = [
         "token_damaged",
         "The stored token cannot be read",
         "The stored token cannot be read with the present key.",
-        "This account cannot be renewed until the right key is back or it is reconnected.",
+        "A renewal brings a new one if it can; else the right key has to come back, or the "
+        "account is reconnected.",
         WhoActs.OPERATOR,
         "Copy reconnect link",
     ),

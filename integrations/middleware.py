@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from django.core.exceptions import ObjectDoesNotExist
@@ -19,7 +18,6 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 500: "internal_error"}
 # What Django refuses before it knows the address, a strange Host for example. Later a 400 is a
 # page for browsers.
 _EARLY_CODES = _CODES | {400: "invalid_input"}
-FRESH_FOR = timedelta(minutes=5)
 
 
 class FreshTokenRequest(HttpRequest):
@@ -58,9 +56,7 @@ class FreshTokenMiddleware:
         try:
             request.auth = Requires(scope)(request)
             request.auth.check_install(kwargs["pk"])
-            request.access_token = get_access_token(
-                kwargs["pk"], min_valid_for=FRESH_FOR, caller=request.auth.name
-            )
+            request.access_token = get_access_token(kwargs["pk"], caller=request.auth.name)
         except (ApiError, ObjectDoesNotExist, OperationalError, InterfaceError) as error:
             return answer(error)
         return None

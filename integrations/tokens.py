@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,10 +16,19 @@ from integrations.causes import WhoActs
 from integrations.crypto import DecryptError
 from integrations.errors import ApiError
 from integrations.health import Status
-from integrations.models import COMPANY, LOCATION, PASSING_CAUSES, GoHighLevelIntegration
+from integrations.models import (
+    COMPANY,
+    LOCATION,
+    PASSING_CAUSES,
+    GoHighLevelIntegration,
+    RefreshAttempt,
+)
 from integrations.refresh import CALL_S, refresh_integration
 
 LAST_USED_EVERY = timedelta(minutes=1)
+VALID_FOR = timedelta(minutes=5)  # what a caller gets at least who does not say for how long
+# A token that lives shorter than a caller asks for is not renewed by each call.
+RENEW_AGAIN_AFTER = timedelta(minutes=1)
 # A caller that asks does not wait for the whole back-off, but neither may it hammer HighLevel.
 TRY_AGAIN_AFTER = timedelta(seconds=30)
 ASK_PAUSED_AFTER = timedelta(minutes=15)
@@ -77,8 +87,11 @@ _NO_TOKEN_CAUSES = {
 }
 
 
-def get_access_token(pk: uuid.UUID, *, min_valid_for: timedelta, caller: str = "") -> AccessToken:
-    """Return a valid access token, renewed in this very process when too little of it is left.
+def get_access_token(
+    pk: uuid.UUID, *, min_valid_for: timedelta | None = None, caller: str = ""
+) -> AccessToken:
+    """Return a valid access token, renewed in this very process when too little of it is left, or
+    it cannot be read.
 
     When the renewal fails, a token that is still valid is given, with a warning. A sub-account that
     still waits for its first token gets it from its agency's.
@@ -90,9 +103,10 @@ def get_access_token(pk: uuid.UUID, *, min_valid_for: timedelta, caller: str = "
     if not may_wake:
         _check_status(row)
     source = Source.STORED
-    if may_wake or _too_short(row, now, min_valid_for):
+    readable = bool(opened(row))
+    if may_wake or not readable or _too_short(row, now, min_valid_for):
         source = Source.STALE
-        if may_wake or _may_try(row, now, min_valid_for):
+        if may_wake or _may_try(row, now, min_valid_for if readable else timedelta.max):
             result = refresh_integration(
                 pk,
                 trigger="api",
@@ -105,6 +119,13 @@ def get_access_token(pk: uuid.UUID, *, min_valid_for: timedelta, caller: str = "
             _check_status(row, result.cause)
             source = Source.REFRESHED if result.success else Source.STALE
     return _hand_out(row, source)
+
+
+def opened(row: GoHighLevelIntegration) -> str:
+    """Return the stored access token; empty when there is none, or no key of ours opens it."""
+    with suppress(DecryptError):
+        return row.open_access_token()
+    return ""
 
 
 def _check_status(row: GoHighLevelIntegration, tried: str = "") -> None:
@@ -135,36 +156,49 @@ def _may_begin(row: GoHighLevelIntegration, now: datetime) -> bool:
     return rested and agencies.exists()
 
 
-def _too_short(row: GoHighLevelIntegration, now: datetime, min_valid_for: timedelta) -> bool:
-    """Whether less is left than the caller or our margin asks for; but never more than half of
-    the token's whole life, or each call for a short-lived token would renew it."""
+def _too_short(row: GoHighLevelIntegration, now: datetime, min_valid_for: timedelta | None) -> bool:
+    """Whether less is left than the caller asks for; or, in the second half of its life, than our
+    margin does."""
     if row.expires_at is None:
         return True
-    needed = min(max(min_valid_for, settings.REFRESH_MARGIN), row.token_life / 2)
-    return row.expires_at - now < needed
+    left = row.expires_at - now
+    if min_valid_for is not None and left < min_valid_for and not _was_just_renewed(row, now):
+        return True
+    return left < min(max(VALID_FOR, settings.REFRESH_MARGIN), row.token_life / 2)
 
 
-def _may_try(row: GoHighLevelIntegration, now: datetime, min_valid_for: timedelta) -> bool:
+def _was_just_renewed(row: GoHighLevelIntegration, now: datetime) -> bool:
+    """Whether the present pair is of the last minute, and of a renewal, not of an install."""
+    if row.renewed_at is None or row.renewed_at <= now - RENEW_AGAIN_AFTER:
+        return False
+    # Its entry may get its end a moment after the pair was stored.
+    brought_it = (RefreshAttempt.RUNNING, RefreshAttempt.RENEWED)
+    return RefreshAttempt.objects.filter(
+        integration=row, generation=row.generation - 1, outcome__in=brought_it
+    ).exists()
+
+
+def _may_try(row: GoHighLevelIntegration, now: datetime, min_valid_for: timedelta | None) -> bool:
     """After a failure the stored token is good enough for whom it lasts; others try again soon."""
     if not row.failures or row.tried_at is None:
         return True
-    if row.expires_at is not None and row.expires_at - now >= min_valid_for:
+    needed = VALID_FOR if min_valid_for is None else min_valid_for
+    if row.expires_at is not None and row.expires_at - now >= needed:
         return row.renew_at is None or row.renew_at <= now
     return row.tried_at <= now - TRY_AGAIN_AFTER
 
 
 def _hand_out(row: GoHighLevelIntegration, source: Source) -> AccessToken:
     now = timezone.now()
-    if row.expires_at is None or row.expires_at <= now:
+    access_token = opened(row)
+    if not access_token:
+        # Should this process not get another one, the worker is to try next.
+        due = GoHighLevelIntegration.objects.renewable().filter(pk=row.pk, failures=0)
+        due.update(renew_at=now)
+    if not access_token or row.expires_at is None or row.expires_at <= now:
         ours = row.cause_info is not None and row.cause_info.who_acts is WhoActs.OPERATOR
         cause = row.cause if ours else "highlevel_unavailable"
         raise NoToken(cause, retry_after_s=RETRY_AFTER_S)
-    try:
-        access_token = row.open_access_token()
-    except DecryptError:
-        # Its refresh token may be sound: the next tick renews it, or finds it damaged too.
-        GoHighLevelIntegration.objects.renewable().filter(pk=row.pk).update(renew_at=now)
-        raise NoToken("token_damaged", retry_after_s=RETRY_AFTER_S) from None
     _note_use(row, now)
     return AccessToken(
         access_token=access_token,

@@ -14,7 +14,8 @@ from django.utils import timezone
 from access.models import ApiKey, AuditEvent, Scope
 from access.roles import Role
 from integrations.health import State, Status
-from integrations.install import finish_install
+from integrations.highlevel import HighLevel
+from integrations.install import finish_install, store_install
 from integrations.models import (
     COMPANY,
     LOCATION,
@@ -389,6 +390,39 @@ def test_get_token_renews_for_a_caller_that_needs_it_longer(api, world, install_
     assert told["source"] == "refreshed"
 
 
+def long_ago(row):
+    """Its pair was stored some minutes ago."""
+    before = timezone.now() - timedelta(minutes=2)
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(renewed_at=before)
+
+
+def test_get_token_renews_whenever_less_is_left_than_the_caller_asks_for(
+    api, world, install_location
+):
+    row = install_location()
+    end_in(row, timedelta(seconds=200))
+    long_ago(row)
+    client = api()
+    address = f"/app/get-token/{row.pk}/"
+    assert client.get(f"{address}?min_valid_for=100").json()["source"] == "stored"
+    told = client.get(f"{address}?min_valid_for=300").json()
+    assert (told["source"], told["expires_in"] > 86_000) == ("refreshed", True)
+
+
+def test_a_renewed_token_that_never_lasts_so_long_is_renewed_once_a_minute(
+    api, world, install_location
+):
+    row = install_location()
+    address = f"/app/get-token/{row.pk}/?min_valid_for=86400"
+    client = api()
+    # A day less the call: the pair of an install may be renewed at once, that of a renewal not.
+    assert [client.get(address).json()["source"] for _ in range(3)] == [
+        *("refreshed", "stored", "stored")
+    ]
+    long_ago(row)
+    assert client.get(address).json()["source"] == "refreshed"
+
+
 def test_a_short_lived_token_is_not_renewed_by_every_call(api, world, install_location):
     world.set_knobs(access_token_life_seconds=200)
     row = install_location()
@@ -397,7 +431,67 @@ def test_a_short_lived_token_is_not_renewed_by_every_call(api, world, install_lo
     assert world.max_uses() == 0
 
 
-@pytest.mark.parametrize("value", ["-1", "soon", "99999999"])
+def unreadable(row):
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(access_token_encrypted=b"\x00")
+
+
+def test_get_token_brings_a_new_one_in_the_place_of_one_that_cannot_be_read(
+    api, world, install_location
+):
+    row = install_location()
+    unreadable(row)
+    client = api()
+    told = client.get(f"/app/status/{row.pk}/").json()
+    assert (told["state"], told["cause"]) == ("damaged", "token_damaged")
+    assert client.get(f"/app/get-token/{row.pk}/").json()["source"] == "refreshed"
+    assert client.get(f"/app/status/{row.pk}/").json()["state"] == "healthy"
+
+
+def test_get_token_has_no_other_than_one_that_cannot_be_read(api, world, install_location):
+    row = install_location()
+    unreadable(row)
+    world.fault("500", route="/oauth/token", times=None)
+    client = api()
+    for _ in range(2):
+        response = client.get(f"/app/get-token/{row.pk}/")
+        assert_error(response, 503, "highlevel_unavailable")
+        assert response.json()["retry_after"] == 30
+    assert RefreshAttempt.objects.count() == 1  # the second caller waits with the first
+    assert client.get(f"/app/status/{row.pk}/").json()["state"] == "damaged"
+
+
+def test_get_token_finds_both_tokens_unreadable(api, world, install_location):
+    row = install_location()
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(
+        access_token_encrypted=b"\x00", refresh_token_encrypted=b"\x00"
+    )
+    response = api().get(f"/app/get-token/{row.pk}/")
+    assert_error(response, 409, "token_damaged")
+    assert response.json()["retry_after"] is None
+
+
+def test_a_reinstall_while_get_token_renews_is_handed_out_as_new(
+    api, world, install_location, monkeypatch
+):
+    row = install_location()
+    end_in(row, timedelta(minutes=10))
+    refresh = HighLevel.refresh
+
+    def reinstall_meanwhile(client, token, *, user_type):
+        tokens = refresh(client, token, user_type=user_type)
+        world_tokens = refresh(client, tokens.refresh_token, user_type=user_type)
+        now = timezone.now()
+        store_install(world_tokens, client_id=client.client_id, asked_at=now)
+        return tokens
+
+    monkeypatch.setattr(HighLevel, "refresh", reinstall_meanwhile)
+    told = api().get(f"/app/get-token/{row.pk}/").json()
+    assert (told["source"], told["warning"]) == ("refreshed", None)
+    row.refresh_from_db()
+    assert told["access_token"] == row.open_access_token()
+
+
+@pytest.mark.parametrize("value", ["-1", "soon", "86401"])
 def test_get_token_refuses_a_strange_min_valid_for(api, make_install, value):
     response = api().get(f"/app/get-token/{make_install().pk}/?min_valid_for={value}")
     assert_error(response, 422, "invalid_input")
