@@ -117,7 +117,7 @@ class IntegrationAdmin(ModelAdmin):
     search_fields = ["name", "company_name", "resource_id", "company_id", "user_email"]
     actions = ["renew", "deactivate"]
     show_full_result_count = False
-    exclude = ["access_token_encrypted", "refresh_token_encrypted", "lease_id"]
+    exclude = ["access_token_encrypted", "refresh_token_encrypted", "lease_id", "lease_holder"]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         counts = snapshots.by_state(snapshots.counts_of_agency("", timezone.now()))

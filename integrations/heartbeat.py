@@ -12,6 +12,7 @@ from django.db import Error as DatabaseFault
 from django.db import IntegrityError, connection
 from django.utils import timezone
 
+from integrations import holders
 from integrations.models import Heartbeat
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ def beat_as_web() -> None:
 
 
 def keep_beating_as_web() -> None:
-    """Have a thread of this process do so for as long as it lives."""
+    """Have a thread of this process do so for as long as it lives, and look after what web
+    processes left behind: in a container of their own no worker sees them die."""
     threading.Thread(target=_stand_by_web, name="heartbeat", daemon=True).start()
 
 
@@ -48,6 +50,7 @@ def _stand_by_web() -> None:
     while True:
         try:
             beat_as_web()
+            holders.call_back_abandoned()
         except DatabaseFault as error:
             logger.warning("No sign of life could be given: %s", type(error).__name__)
         finally:

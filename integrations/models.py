@@ -164,6 +164,7 @@ class GoHighLevelIntegration(models.Model):
     requested_at = models.DateTimeField("renewal asked for", null=True, blank=True)
     lease_id = models.UUIDField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
+    lease_holder = models.CharField(max_length=60, default="", db_default="", blank=True)
     sent_at = models.DateTimeField("sent, answer not known", null=True, blank=True)
 
     created_at = models.DateTimeField(auto_now_add=True)

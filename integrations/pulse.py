@@ -25,7 +25,7 @@ from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
-from integrations import heartbeat
+from integrations import heartbeat, holders
 from integrations.schedules import PULSE
 
 logger = logging.getLogger(__name__)
@@ -68,9 +68,11 @@ def on_end(**_: object) -> None:
 
 def _stand_by() -> None:
     while True:
+        # First of all: this process may stand in for one that was killed a moment ago.
+        _safely(holders.call_back_abandoned)
+        connection.close()
         time.sleep(LOOK_EVERY_S)
         _safely(_show if _is_running else _ring_if_quiet)
-        connection.close()
 
 
 def _show() -> None:

@@ -29,7 +29,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from integrations import budget, journal, outage, pacing
+from integrations import budget, holders, journal, outage, pacing
 from integrations.crypto import DecryptError, keyring
 from integrations.health import OFF, REQUEST_SHOWN_FOR, Status
 from integrations.highlevel import (
@@ -235,15 +235,18 @@ class _Renewal:
         self.unsettled_since = self.row.sent_at
 
     def claim(self) -> bool:
-        """Take the install for ourselves if nobody has it and it is as we read it; where its own
-        refresh token is what we send first, journal that in the same transaction.
+        """Take the install for ourselves if nobody alive has it and it is as we read it; where its
+        own refresh token is what we send first, journal that in the same transaction.
 
         The database's clock decides: several hosts need not agree on the time. renew_at moves to
         the end of the lease, so that the tick finds the install if we die with it in our hands.
         """
         row = self.row
+        free = Q(lease_until=None) | Q(lease_until__lt=Now())
+        if row.lease_id and holders.is_gone(row.lease_holder):
+            free |= Q(lease_id=row.lease_id)
         rows = GoHighLevelIntegration.objects.filter(
-            Q(lease_until=None) | Q(lease_until__lt=Now()),
+            free,
             pk=row.pk,
             # What ends, fails, renews or sends an install's token changes one of these.
             status=row.status,
@@ -254,6 +257,7 @@ class _Renewal:
         columns = {
             "lease_id": self.lease_id,
             "lease_until": Now() + LEASE,
+            "lease_holder": holders.this_process(),
         }
         if not self._is_beside_the_worker():
             columns["renew_at"] = timezone.now() + LEASE

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -18,7 +19,7 @@ from django.db.models import F
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from integrations import bulk, highlevel, refresh, tasks
+from integrations import bulk, highlevel, holders, refresh, tasks
 from integrations.health import State, Status
 from integrations.highlevel import HighLevel
 from integrations.install import finish_install
@@ -113,11 +114,16 @@ def renew(row: GoHighLevelIntegration) -> Callable[[], object]:
 
 
 def assert_healed(row: GoHighLevelIntegration, generation: int) -> None:
+    assert_well(row, generation)
+    assert RefreshAttempt.RUNNING not in RefreshAttempt.objects.values_list("outcome", flat=True)
+
+
+def assert_well(row: GoHighLevelIntegration, generation: int) -> None:
+    """As healed as it can be before the journal's entries of the dead are closed."""
     row.refresh_from_db()
     assert row.state(timezone.now()) is State.HEALTHY
     assert row.generation > generation
     assert row.sent_at is None
-    assert RefreshAttempt.RUNNING not in RefreshAttempt.objects.values_list("outcome", flat=True)
 
 
 def crash_and_tick_twice(
@@ -167,6 +173,80 @@ def test_alone_and_too_late_only_a_lost_answer_needs_a_person(sandbox, point, ro
     assert row.state(timezone.now()) is State.NEEDS_RECONNECT
     assert row.cause == "answer_lost"
     assert max(token["accepted"] for token in sandbox.token_uses()) == 1
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
+@every_point
+def test_whoever_wants_the_token_next_goes_on_in_the_place_of_the_dead(sandbox, point, round_):
+    sandbox.post("knobs", refresh_grace_seconds=30)
+    row = sub_account(sandbox, agency=False)
+    crash(POINTS[point], renew(row))
+    assert refresh.refresh_integration(row.pk, trigger="api").success
+    assert_well(row, 1)
+
+
+@pytest.mark.parametrize("round_", range(ROUNDS))
+def test_the_worker_is_told_at_once_of_what_a_dead_process_left(sandbox, round_):
+    sandbox.post("knobs", refresh_grace_seconds=30)
+    rows = [sandbox.install(bulk=False) for _ in range(3)]
+    crash(after(HighLevel, "refresh"), renew(rows[0]))
+    OrmQ.objects.all().delete()
+    assert [holders.call_back_abandoned(), holders.call_back_abandoned()] == [1, 0]
+    (rung,) = OrmQ.objects.all()
+    assert rung.task["func"] == "integrations.tasks.tick"
+    tasks.tick()
+    assert_well(rows[0], 1)
+    assert [row.generation for row in rows[1:]] == [1, 1]
+
+
+def hold(row: GoHighLevelIntegration, holder: str) -> None:
+    """Have somebody in the middle of a renewal."""
+    now = timezone.now()
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(
+        lease_id=uuid.uuid4(),
+        lease_until=now + refresh.LEASE,
+        renew_at=now + refresh.LEASE,
+        lease_holder=holder,
+    )
+    RefreshAttempt.objects.create(integration=row, way="refresh", generation=1, started_at=now)
+
+
+def test_what_a_living_process_holds_is_left_to_it(sandbox):
+    row = sandbox.install(bulk=False)
+    hold(row, holders.this_process())
+    assert refresh.refresh_integration(row.pk, trigger="api").outcome is refresh.Outcome.BUSY
+    assert holders.call_back_abandoned() == 0
+    assert not any(token["uses"] for token in sandbox.token_uses())
+
+
+@pytest.mark.parametrize("holder", ["", "0123456789abcdef:99999999:1", "rubbish", "a:b:c"])
+def test_what_a_process_out_of_sight_holds_is_left_to_it(sandbox, holder):
+    row = sandbox.install(bulk=False)
+    hold(row, holder)
+    assert refresh.refresh_integration(row.pk, trigger="api").outcome is refresh.Outcome.BUSY
+    assert holders.call_back_abandoned() == 0
+
+
+def test_a_process_is_gone_once_it_is_killed_also_before_its_parent_takes_note():
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(writer, holders.this_process().encode())
+        signal.pause()
+    child = os.read(reader, 100).decode()
+    assert child != holders.this_process()
+    assert not holders.is_gone(child)
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert holders.is_gone(child), "a zombie"
+    os.waitpid(pid, 0)
+    assert holders.is_gone(child)
+
+
+def test_another_process_of_the_same_number_is_not_taken_for_it():
+    place, pid, start = holders.this_process().split(":")
+    assert holders.is_gone(f"{place}:{pid}:{int(start) - 1}")
+    assert not holders.is_gone(f"{place}:{pid}:{start}")
 
 
 def die_at(call: int) -> Callable[[], None]:

@@ -27,7 +27,7 @@ from integrations import heartbeat
 from integrations.models import GoHighLevelIntegration, RefreshAttempt
 from integrations.refresh import request_refresh
 from integrations.schedules import TICK
-from integrations.tests.test_crash import assert_healed, let_the_lease_end, sub_account
+from integrations.tests.test_crash import assert_healed, assert_well, let_the_lease_end, sub_account
 from integrations.tests.test_race import database_url
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -164,6 +164,25 @@ def test_another_worker_heals_what_kill_9_cut_off(sandbox, cluster):
         another.end()
     assert_healed(row, 1)
     assert max(token["accepted"] for token in sandbox.token_uses()) == 1
+
+
+@real_processes
+def test_a_worker_that_starts_again_saves_what_kill_9_cut_off_while_highlevel_forgives(
+    sandbox, cluster
+):
+    row = sub_account(sandbox, agency=False)
+    OrmQ.objects.all().delete()
+    sandbox.post("knobs", latency_seconds=8, refresh_grace_seconds=30)
+    with cluster() as worker:
+        click(row)
+        until(lambda: is_in_flight(sandbox), what="the renewal is on its way")
+        worker.kill()
+    sandbox.post("knobs", latency_seconds=0)
+    OrmQ.objects.all().delete()  # what was clicked would come again after ten minutes
+    with cluster() as another:
+        until(lambda: generation(row) == 2, what="the install is healed, its lease not over")
+        another.end()
+    assert_well(row, 1)
 
 
 @real_processes
