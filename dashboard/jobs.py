@@ -33,20 +33,14 @@ _ORDER = Case(
 
 
 def newest_jobs(user: User) -> list[tuple[RenewalJob, JobProgress]]:
-    jobs = list(_visible_to(user).order_by("-created_at")[:NEWEST])
+    jobs = list(RenewalJob.objects.visible_to(user).order_by("-created_at")[:NEWEST])
     progress = progress_of(jobs)
     return [(job, progress[job.pk]) for job in jobs]
 
 
 def get_job(user: User, pk: uuid.UUID) -> RenewalJob:
     """Errors: Http404."""
-    return get_object_or_404(_visible_to(user), pk=pk)
-
-
-def _visible_to(user: User) -> QuerySet[RenewalJob]:
-    """A person who is limited to some agencies sees only the jobs that they began themselves."""
-    jobs = RenewalJob.objects.all()
-    return jobs.filter(caller=user.get_username()) if user.agencies else jobs
+    return get_object_or_404(RenewalJob.objects.visible_to(user), pk=pk)
 
 
 def items_to_look_at(job: RenewalJob) -> list[RenewalJobItem]:

@@ -383,16 +383,9 @@ def test_connectivity(request: ApiRequest) -> dict[str, Any]:
 
 
 def _get_job(caller: Caller, pk: uuid.UUID) -> RenewalJob:
-    """A limited caller sees the jobs that are wholly about its own installs.
-
-    Errors: RenewalJob.DoesNotExist.
-    """
-    job = RenewalJob.objects.get(pk=pk)
-    if caller.is_limited:
-        others = job.items.exclude(integration__in=caller.installs())
-        if others.exists():
-            raise RenewalJob.DoesNotExist
-    return job
+    """Errors: RenewalJob.DoesNotExist."""
+    jobs = RenewalJob.objects.all()
+    return (jobs.wholly_about(caller.installs()) if caller.is_limited else jobs).get(pk=pk)
 
 
 def _summary(row: GoHighLevelIntegration, now: datetime) -> dict[str, Any]:

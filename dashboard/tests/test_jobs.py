@@ -115,6 +115,27 @@ def test_the_list_shows_the_jobs_newest_first(staff_client, make_install):
     assert "billing" in html
 
 
+def test_a_limited_person_sees_and_stops_the_jobs_of_their_accounts_alone(
+    make_person, sign_in, make_install
+):
+    mine, theirs = make_install(company_id="agency-1"), make_install(company_id="agency-2")
+    # An API key, too, may be called as the person is.
+    own = bulk.create_job([mine.pk], caller="billing")
+    others = bulk.create_job([theirs.pk], caller="billing")
+    mixed = bulk.create_job([mine.pk, theirs.pk], caller="billing")
+    of_forgotten = bulk.create_job([], caller="billing")
+    client = sign_in(make_person("billing", Role.OPERATOR, agencies=["agency-1"]))
+    assert page(client, "job-detail", own).status_code == 200
+    for job in (others, mixed, of_forgotten):
+        assert page(client, "job-detail", job).status_code == 404
+        assert page(client, "live-job", job).status_code == 404
+        assert client.post(reverse("dashboard:job-cancel", args=[job.pk])).status_code == 404
+    html = client.get(JOBS).content.decode()
+    listed = [job for job in (own, others, mixed, of_forgotten) if str(job.pk) in html]
+    assert listed == [own]
+    assert not RenewalJobItem.objects.filter(outcome=RenewalJobItem.CANCELLED).exists()
+
+
 def test_the_list_says_live_how_far_each_job_is(staff_client, job, django_assert_num_queries):
     live = reverse("dashboard:live-job-list")
     answer = staff_client.get(live)
