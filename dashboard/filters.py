@@ -7,14 +7,14 @@ from typing import Any
 
 import django_filters
 from django import forms
-from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from dashboard.sentences import LOOKS
 from dashboard.summary import GROUP_OF_STATE, TILES, Summary, in_group, narrowed
+from integrations import scopes
 from integrations.health import OFF, WORST_FIRST
-from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration
+from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration, IntegrationQuerySet
 
 _GROUPS = [(tile.group, tile.label) for tile in TILES]
 _STATES = [(state.value, LOOKS[state].label) for state in WORST_FIRST]
@@ -127,12 +127,11 @@ class InstallFilter(django_filters.FilterSet):
     def expires_within(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         return rows.exclude(status__in=OFF).filter(expires_at__lte=timezone.now() + _EXPIRES[value])
 
-    def lacking_scopes(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        """Those that granted less than the app asks for now."""
-        lacking = Q()
-        for scope in settings.GHL_SCOPES.split():
-            lacking |= ~Q(scope__contains=scope)
-        return rows.exclude(status__in=OFF).exclude(scope="").filter(lacking)
+    def lacking_scopes(
+        self, rows: IntegrationQuerySet, name: str, value: str
+    ) -> IntegrationQuerySet:
+        """Those that granted less than the app asks for now, as the page of permissions has it."""
+        return scopes.behind(rows)
 
     def last_used(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         if value == "never":

@@ -57,3 +57,15 @@ def test_the_list_filters_by_expiry_scopes_and_use(staff_client: Client, make_in
     assert found(staff_client, "?used=30d") == {"Ended", "Soon", "Gone"}
     assert found(staff_client, "?used=never") == {"Ended", "Gone"}
     assert len(found(staff_client, "?used=rubbish")) == 4
+
+
+def test_the_filter_of_lacking_scopes_means_what_the_page_of_permissions_does(
+    staff_client: Client, make_install: Any, settings: Any
+) -> None:
+    settings.GHL_SCOPES = "oauth.read"
+    make_install(name="Whole", scope="oauth.read")
+    make_install(name="Another scope", scope="oauth.readonly")
+    make_install(name="Not signed in", scope="other", status=Status.WAITING)
+    assert found(staff_client, "?scopes=missing") == {"Another scope"}
+    page = staff_client.get("/permissions/accounts.csv")
+    assert b"Another scope" in b"".join(page.streaming_content)
