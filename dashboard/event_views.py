@@ -96,13 +96,14 @@ def event_bulk(request: HtmxRequest) -> HttpResponse:
 def event_bulk_run(request: HtmxRequest) -> HttpResponse:
     chosen = events.read_selection(request.user, request.POST, timezone.now())
 
-    @atomically
-    def replay() -> int:
-        asked = processing.request_replay(chosen.events)
-        record(request, "event.bulk_replay", events=asked, query=request.POST.get("query", ""))
-        return asked
-
-    asked = replay()
+    # Before anything is done, and by itself: deliveries would wait for one transaction of them all.
+    record(
+        request,
+        "event.bulk_replay",
+        events=chosen.events.count(),
+        query=request.POST.get("query", ""),
+    )
+    asked = processing.request_replay(chosen.events)
     word = "event is" if asked == 1 else "events are"
     messages.info(request, f"{asked} {word} processed again.")
     return redirect(list_as_shown("dashboard:event-list", request.POST))

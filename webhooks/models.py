@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -21,6 +22,8 @@ from webhooks.forwarding_models import Endpoint as Endpoint
 MOST_AHEAD = timedelta(minutes=5)
 # HighLevel delivers again for hours and days, with the first time in the body.
 LATE_AFTER = timedelta(minutes=5)
+# Nobody waits long for the rows, or for the file, while so many are changed at once.
+BATCH = 1000
 
 
 class EventQuerySet(models.QuerySet["GoHighLevelWebhook"]):
@@ -46,6 +49,18 @@ class EventQuerySet(models.QuerySet["GoHighLevelWebhook"]):
     def waiting(self) -> EventQuerySet:
         """Those that are still to be processed, or tried again."""
         return self.filter(process_at__isnull=False)
+
+    def in_batches(self) -> Iterator[EventQuerySet]:
+        """All these in parts, the oldest first: what came at one moment is in one part."""
+        rest = self
+        while True:
+            moments = rest.order_by("received_at").values_list("received_at", flat=True)
+            last = moments[BATCH - 1 : BATCH].first()
+            if last is None:
+                break
+            yield rest.filter(received_at__lte=last)
+            rest = self.filter(received_at__gt=last)
+        yield rest
 
 
 class GoHighLevelWebhook(models.Model):

@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -21,7 +21,7 @@ from integrations import install
 from integrations.deadlocks import despite_deadlocks
 from webhooks import bell, endpoints, rhythm
 from webhooks.handlers import HANDLERS, EventType
-from webhooks.models import Backlog, EventAttempt, GoHighLevelWebhook
+from webhooks.models import Backlog, EventAttempt, EventQuerySet, GoHighLevelWebhook
 
 logger = logging.getLogger(__name__)
 
@@ -183,39 +183,44 @@ def note_backlog(now: datetime) -> None:
     Backlog.objects.filter(hour=hour, oldest_s__lt=oldest_s).update(oldest_s=oldest_s)
 
 
-def replay(events: models.QuerySet[GoHighLevelWebhook]) -> Counter[str]:
-    """Process these events again as if they had just come, in the order in which they happened.
+def replay(events: EventQuerySet, tell: Callable[[int], None] | None = None) -> Counter[str]:
+    """Process these events again as if they had just come, the oldest first; `tell` now and then
+    how many are done.
 
     Returns how many are now in each status; one that fails is left for the sweep to try again.
     """
     counted: Counter[str] = Counter()
-    endpoints.fan_out(events.filter(attempts=0, process_at__isnull=False).defer("body"))
-    types = set()
-    for pk, kind in list(events.order_by("occurred_at").values_list("pk", "type")):
-        _as_if_new(GoHighLevelWebhook.objects.filter(pk=pk))
-        counted[process_event(pk)] += 1
-        types.add(kind)
-    _ring_for_tokens(types)
+    # Those that come meanwhile are processed anyway.
+    for batch in events.filter(received_at__lte=timezone.now()).in_batches():
+        endpoints.fan_out(batch.waiting().filter(attempts=0).defer("body"))
+        chosen = list(batch.order_by("occurred_at").values_list("pk", "type"))
+        for pk, _kind in chosen:
+            _as_if_new(GoHighLevelWebhook.objects.filter(pk=pk), timezone.now())
+            counted[process_event(pk)] += 1
+        _ring_for_tokens(kind for _pk, kind in chosen)
+        if tell and chosen:
+            tell(counted.total())
     return counted
 
 
-def request_replay(events: models.QuerySet[GoHighLevelWebhook]) -> int:
+def request_replay(events: EventQuerySet) -> int:
     """Leave these events to the worker as if they had just come; return how many they are.
 
     Those that happened first are processed first.
     """
-    asked = _as_if_new(events.order_by())
+    now = timezone.now()
+    asked = sum(_as_if_new(batch.order_by(), now) for batch in events.in_batches())
     if asked:
         bell.ring()
     return asked
 
 
-def _as_if_new(events: models.QuerySet[GoHighLevelWebhook]) -> int:
+def _as_if_new(events: EventQuerySet, now: datetime) -> int:
     write = partial(
         events.update,
         status=GoHighLevelWebhook.PENDING,
         attempts=0,
-        process_at=timezone.now(),
+        process_at=now,
         processed_at=None,
         took_ms=None,
         result="",

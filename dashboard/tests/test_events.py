@@ -14,6 +14,7 @@ from django.utils import timezone
 from access.models import AuditEvent
 from access.roles import Role
 from dashboard import events
+from webhooks import models as webhook_models
 from webhooks.handlers import HANDLERS, NO_EFFECT
 from webhooks.models import EventAttempt, GoHighLevelWebhook
 
@@ -280,6 +281,27 @@ def test_all_that_match_are_replayed_but_none_that_came_after_the_preview(staff_
     asked = GoHighLevelWebhook.objects.filter(status="pending")
     assert set(asked) == set(wanted)
     assert AuditEvent.objects.get().details["events"] == 60
+
+
+def test_many_are_replayed_in_parts_for_which_no_delivery_waits_long(staff_client, monkeypatch):
+    monkeypatch.setattr(webhook_models, "BATCH", 2)
+    one_moment = [kept("INSTALL", minutes_ago=5) for _ in range(3)]
+    GoHighLevelWebhook.objects.update(received_at=one_moment[0].received_at)
+    others = [kept("INSTALL", minutes_ago=n) for n in range(4)]
+    parts = []
+
+    def note(execute, sql, params, many, context):
+        result = execute(sql, params, many, context)
+        if sql.startswith("UPDATE") and GoHighLevelWebhook._meta.db_table in sql:
+            parts.append(context["cursor"].rowcount)
+        return result
+
+    with connection.execute_wrapper(note):
+        staff_client.post("/events/replay/run/", {"all": "1"})
+    assert parts == [3, 2, 2, 0]
+    asked = GoHighLevelWebhook.objects.filter(status="pending")
+    assert set(asked) == {*one_moment, *others}
+    assert len({event.process_at for event in asked}) == 1
 
 
 @pytest.mark.parametrize("query", ["", "ids=nonsense", "ids=00000000-0000-4000-8000-000000000000"])

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import logging
+from io import StringIO
 from uuid import uuid4
 
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
 
+from webhooks import models
 from webhooks.handlers import HANDLERS, EventType
 from webhooks.models import GoHighLevelWebhook
 from webhooks.processing import PAUSES
@@ -148,6 +150,19 @@ def test_dry_run_says_what_the_replay_may_change(capsys, post, stored):
     assert told["types"] == [
         {"type": "UNINSTALL", "events": 1, "effect": HANDLERS["UNINSTALL"].effect}
     ]
+
+
+class Screen(StringIO):
+    def isatty(self):
+        return True
+
+
+def test_somebody_who_watches_is_told_how_far_it_is(monkeypatch, stored, effects):
+    monkeypatch.setattr(models, "BATCH", 1)
+    screen = Screen()
+    call_command("replay_events", "--type", "Good", stderr=screen)
+    assert screen.getvalue() == "1 of 2\n2 of 2\n"
+    assert effects == stored[:2]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from argparse import ArgumentParser
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -56,7 +57,7 @@ class Command(BaseCommand):
         if dry_run:
             self._say_what(events, as_json)
             return
-        counted = replay(events)
+        counted = replay(events, self._progress(events))
         failed = counted[GoHighLevelWebhook.PENDING] + counted[GoHighLevelWebhook.PARKED]
         numbers = {
             "events": counted.total(),
@@ -67,6 +68,13 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(numbers) if as_json else _in_words(numbers))
         if failed:
             raise CommandError(f"{failed} failed; they are tried again.", returncode=1)
+
+    def _progress(self, events: EventQuerySet) -> Callable[[int], None] | None:
+        """What says to somebody who watches how far it is."""
+        if not self.stderr.isatty():
+            return None
+        total = events.count()
+        return lambda done: self.stderr.write(f"{done:,} of {total:,}")
 
     def _say_what(self, events: EventQuerySet, as_json: bool) -> None:
         chosen = list(
