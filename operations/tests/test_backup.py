@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -142,6 +143,27 @@ def test_tokens_that_were_spent_since_are_got_from_the_agency_where_there_is_one
         answer = machine.renew_all()
     assert "If this is a restored backup" in warning
     assert (answer["renewed"], answer["failed"]) == (2, 1)
+
+
+@pytest.mark.one_database
+def test_another_database_takes_all_over_by_the_commands_of_the_page(
+    installs,
+    sandbox,
+    key_file,
+    tmp_path,
+):
+    page = (ROOT / "docs" / "operations.md").read_text().replace("\\\n", "")
+    dump, load = (re.search(rf"manage\.py ({verb} .*)", page) for verb in ("dumpdata", "loaddata"))
+    file = str(tmp_path / "move.jsonl.gz")
+    commands = [part[1].replace("move.jsonl.gz", file).split() for part in (dump, load) if part]
+    Machine(database_url(), sandbox.url, key_file).manage(*commands[0])
+    with empty_database(tmp_path) as url:
+        machine = Machine(url, sandbox.url, key_file)
+        machine.manage("migrate")
+        machine.manage(*commands[1])
+        assert machine.doctor()["tokens"] == "ok"
+        answer = machine.renew_all()
+    assert (answer["renewed"], answer["failed"]) == (3, 0)
 
 
 @pytest.mark.one_database
