@@ -14,7 +14,7 @@ COMMANDS = {
     "e2e": (quality.e2e, "browser tests with Chromium"),
     "format": (quality.format_code, "rewrite code and templates in the project's style"),
     "lock": (quality.lock, "pin requirements*.in into requirements*.txt, with hashes"),
-    "screenshots": (quality.screenshots, "pictures of every page, in both themes"),
+    "screenshots": (quality.screenshots, "pictures of every page, in both themes and three sizes"),
     "bench": (quality.bench, "the benchmarks on SQLite in one table, each against its goal"),
     "soak": (quality.soak, "the product for half an hour, everything going wrong around it"),
     "compare": (quality.compare, "HighLevel's official SDKs beside the product"),
