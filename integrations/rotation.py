@@ -8,13 +8,14 @@ sealed with the present key anyway.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Count, F, Q
 from django.utils import timezone
 from django_q.tasks import async_task
 
@@ -25,6 +26,7 @@ from integrations.models import GoHighLevelIntegration, KeyRotation
 from integrations.sealed import SEALED, Sealed, register
 
 BATCH = 200
+SAMPLE = 20
 # A rotation that shows no sign of life for so long was cut off; the tick rings for it again.
 STALLED_AFTER = timedelta(seconds=60)
 
@@ -51,6 +53,35 @@ def rows_left() -> Left:
                 counted[key_id] += sealed.rows.filter(**{sealed.key_column: key_id}).count()
             counted[key_id] += len(_found_by_opening(sealed, ring, {key_id}))
     return Left(counted)
+
+
+def rows_lost() -> dict[str, int]:
+    """Count what is sealed with a key that we do not have, {key id: rows}: one of another id, or
+    one whose id another key has now, so that it opens none of the first few rows.
+
+    Reads the index of a large table whole, so not for pages.
+    """
+    ring = keyring()
+    ours = {ring.present_id, *ring.old_ids}
+    lost: Counter[str] = Counter()
+    for sealed in SEALED:
+        if not sealed.key_column:
+            rows = sealed.rows.values("pk", *sealed.columns)
+            named = ({key_id_of(row[column]) for column in sealed.columns} for row in rows)
+            lost.update(key_id for ids in named for key_id in ids - ours if key_id)
+            continue
+        nothing = Q(**dict.fromkeys(sealed.columns, b""))
+        sealed_rows = sealed.rows.exclude(nothing)
+        names = sealed_rows.values_list(sealed.key_column).annotate(n=Count("pk"))
+        for key_id, number in names.exclude(**{sealed.key_column: ""}):
+            first = sealed_rows.filter(**{sealed.key_column: key_id}).values("pk", *sealed.columns)
+            if key_id not in ours or not any(
+                _open(sealed, row, column, ring) is not None
+                for row in first[:SAMPLE]
+                for column in sealed.columns
+            ):
+                lost[key_id] += number
+    return dict(lost)
 
 
 def under_way() -> KeyRotation | None:

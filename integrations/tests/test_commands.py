@@ -51,6 +51,16 @@ def test_refresh_sends_nothing_where_no_app_is_set_up(world, install_location, s
     assert "due 1" in run("refresh_ghl_tokens", "--dry-run")[1]
 
 
+@pytest.mark.parametrize("words", [[], ["--dry-run"]])
+def test_reconcile_sends_nothing_where_no_app_is_set_up(world, install_agency, settings, words):
+    install_agency()
+    calls = len(world.calls())
+    settings.GHL_CLIENT_ID = ""
+    with pytest.raises(CommandError, match="Nothing was sent") as refused:
+        call_command("reconcile_installs", *words)
+    assert (refused.value.returncode, len(world.calls())) == (2, calls)
+
+
 def test_refresh_renews_all_by_force(world, install_location):
     rows = [install_location(), install_location()]
     assert "renewed 2" in run("refresh_ghl_tokens", "--force")[1]

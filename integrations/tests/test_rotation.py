@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.core.management import call_command
-from django.db import connection, connections
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection, connections
 from django.test import Client
 from django.utils import timezone
 from django_q.models import OrmQ
@@ -86,6 +86,7 @@ def test_it_prints_one_json_object(on_the_old_key: Any, capsys: Any) -> None:
     assert json.loads(text) == {
         "key_id": "k2",
         "left": {"k1": 2},
+        "lost": {},
         "safe_to_remove": [],
         "unreadable": 0,
     }
@@ -116,6 +117,46 @@ def test_a_row_that_no_key_opens_stops_nothing_and_is_looked_after(
     tasks.tick()
     damaged.refresh_from_db()
     assert damaged.status == Status.DAMAGED
+
+
+@pytest.mark.parametrize(
+    ("keys", "key_id"), [(NEW, "k1"), (NEW.replace("k2", "k1"), "k1")], ids=["gone", "another one"]
+)
+def test_a_key_that_is_lost_is_told(
+    make_install: Install, settings: Any, capsys: Any, keys: str, key_id: str
+) -> None:
+    settings.TOKEN_ENCRYPTION_KEYS = OLD
+    for _ in range(3):
+        make_install()
+    assert rotate("--check", capsys=capsys)[0] == 0
+    settings.TOKEN_ENCRYPTION_KEYS = keys
+    status, text = rotate("--check", capsys=capsys)
+    assert (status, f"3 rows are sealed with a key {key_id}" in text) == (1, True)
+    status, text = rotate("--check", "--json", capsys=capsys)
+    assert (status, json.loads(text)["lost"]) == (1, {key_id: 3})
+
+
+@pytest.mark.django_db
+def test_a_lost_key_of_a_small_table_is_told(settings: Any, capsys: Any) -> None:
+    settings.TOKEN_ENCRYPTION_KEYS = OLD
+    Channel = apps.get_model("alerts", "Channel")
+    channel = Channel(name="Ops", digest_at=timezone.now(), created_at=timezone.now())
+    binding = f"alert channel|address|{channel.pk}"
+    channel.address_encrypted = keyring().encrypt("mailto://ops@agency.test", binding)
+    channel.save()
+    settings.TOKEN_ENCRYPTION_KEYS = NEW
+    assert json.loads(rotate("--check", "--json", capsys=capsys)[1])["lost"] == {"k1": 1}
+
+
+@pytest.mark.django_db
+def test_a_check_without_the_database_says_so(capsys: Any) -> None:
+    def away(*args: Any) -> None:
+        raise OperationalError("connection refused")
+
+    with connection.execute_wrapper(away), pytest.raises(CommandError) as refused:
+        rotate("--check", capsys=capsys)
+    assert refused.value.returncode == 1
+    assert "the database does not answer" in str(refused.value)
 
 
 def test_what_was_erased_is_no_reason_to_keep_a_key(on_the_old_key: Any, capsys: Any) -> None:

@@ -13,6 +13,7 @@ from integrations.causes import CAUSES
 from integrations.crypto import DecryptError
 from integrations.health import Status
 from integrations.highlevel import HighLevelError
+from integrations.management.app import require_app
 from integrations.models import COMPANY, Comparison, GoHighLevelIntegration
 
 # Of each column, in the text for people; --json has all.
@@ -38,6 +39,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, dry_run: bool, end_missing: bool, **options: Any) -> None:
         if dry_run and end_missing:
             raise CommandError("--dry-run and --end-missing exclude each other.", returncode=2)
+        require_app()
         self.dry_run, self.end_missing = dry_run, end_missing
         found = [self._compare(agency) for agency in self._agencies(options["agency"])]
         if options["json"]:

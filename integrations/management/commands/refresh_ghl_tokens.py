@@ -8,11 +8,11 @@ from argparse import ArgumentParser
 from threading import Event
 from typing import Any
 
-from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from integrations import bulk
+from integrations.management.app import require_app
 from integrations.models import GoHighLevelIntegration, RenewalJob, RenewalJobItem
 
 BAR_WIDTH = 40
@@ -37,14 +37,7 @@ class Command(BaseCommand):
         if dry_run:
             self._show(list(rows))
             return
-        if not settings.GHL_CLIENT_ID:
-            # `make run` points its own processes at the sandbox; from here the demo's tokens would
-            # go to HighLevel.
-            raise CommandError(
-                "No HighLevel app is set up: GHL_CLIENT_ID is empty. Nothing was sent. "
-                "The demo's accounts renew themselves, and by the buttons of their pages.",
-                returncode=2,
-            )
+        require_app()
         if self.stderr.isatty():  # a line for each call would tear the bar
             logging.getLogger("integrations.highlevel").setLevel(logging.WARNING)
         job = bulk.create_job(rows.values_list("pk", flat=True).iterator(), caller="command")
