@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -12,6 +11,7 @@ from django.utils.cache import add_never_cache_headers
 from django_htmx.http import HttpResponseClientRedirect
 
 from access.mfa import UnreadableFactor, lacks_required_factor
+from access.zones import zone_of
 
 # What a person with a one-time password still needs.
 _OPEN_VIEWS = {"account_change_password", "account_logout", "account_login"}
@@ -81,7 +81,7 @@ class TimeZoneMiddleware:
     ) -> HttpResponse | None:
         name = getattr(request.user, "time_zone", "") if _has_session(request) else ""
         if name:
-            timezone.activate(_zone(name))
+            timezone.activate(zone_of(name))
         return None
 
 
@@ -113,11 +113,3 @@ def _lead_to(request: HttpRequest, name: str) -> HttpResponse:
     target = reverse(name)
     is_htmx = bool(getattr(request, "htmx", False))
     return HttpResponseClientRedirect(target) if is_htmx else redirect(target)
-
-
-def _zone(name: str) -> ZoneInfo:
-    """A zone that this machine no longer knows is shown as UTC."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        return ZoneInfo("UTC")

@@ -65,7 +65,8 @@ def is_any_due(now: datetime) -> bool:
 def deliver_due(now: datetime) -> Counter[str]:
     """Send what is due, side by side; return how many ended or wait in which way."""
     due = Delivery.objects.filter(due_at__lte=now).order_by("due_at")
-    return Counter(bulk.side_by_side(deliver, list(due.values_list("pk", flat=True)[:BATCH])))
+    work = bulk.guarded(deliver, Delivery.WAITING)
+    return Counter(bulk.side_by_side(work, list(due.values_list("pk", flat=True)[:BATCH])))
 
 
 def deliver(pk: uuid.UUID) -> str:

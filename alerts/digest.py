@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo
 
+from access.zones import zone_of
 from alerts import links
 from alerts.models import Channel, Delivery, Incident
 from integrations.health import State
@@ -24,7 +24,7 @@ _WORDS = [
 
 def next_time(now: datetime, zone: str) -> datetime:
     """Return the next Monday, eight o'clock, in that time zone."""
-    local = now.astimezone(ZoneInfo(zone))
+    local = now.astimezone(zone_of(zone))
     day = local.date() + timedelta(days=(WEEKDAY - local.weekday()) % 7)
     moment = datetime.combine(day, HOUR, tzinfo=local.tzinfo)
     return moment if moment > local else moment + WEEK

@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from datetime import datetime, time, timedelta
 from typing import ClassVar
-from zoneinfo import ZoneInfo
 
 from django.db import models
 from django.db.models import Q
 
 from access.models import User
+from access.zones import zone_of
 from alerts.kinds import About, Kind, about_of
 from integrations.crypto import keyring
 from integrations.models import GoHighLevelIntegration
@@ -244,7 +244,7 @@ class Channel(models.Model):
         """Return when the quiet hours that `now` lies in are over; None outside of them."""
         if self.quiet_from is None or self.quiet_until is None:
             return None
-        local = now.astimezone(ZoneInfo(self.zone))
+        local = now.astimezone(zone_of(self.zone))
         if not _is_between(local.time(), self.quiet_from, self.quiet_until):
             return None
         end = datetime.combine(local.date(), self.quiet_until, tzinfo=local.tzinfo)

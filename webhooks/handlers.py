@@ -157,12 +157,12 @@ def _told(event: GoHighLevelWebhook) -> dict[str, str]:
     for column, detail in DETAILS.items():
         values = (payload.get(field) for field in detail.fields)
         value = next((value for value in values if isinstance(value, str) and value), "")
-        if event.type in detail.tellers and (text := _keepable(value)):
+        if event.type in detail.tellers and (text := keepable(value)):
             told[column] = text[: detail.longest]
     return told
 
 
-def _keepable(text: str) -> str:
+def keepable(text: str) -> str:
     """Leave out what JSON can spell and no database keeps: zeros, and halves of characters."""
     return text.replace("\x00", "").encode(errors="ignore").decode()
 

@@ -20,7 +20,7 @@ from config.logs import Redactor
 from integrations import install
 from integrations.deadlocks import despite_deadlocks
 from webhooks import bell, endpoints, rhythm
-from webhooks.handlers import HANDLERS, EventType
+from webhooks.handlers import HANDLERS, EventType, keepable
 from webhooks.models import Backlog, EventAttempt, EventQuerySet, GoHighLevelWebhook
 
 logger = logging.getLogger(__name__)
@@ -134,6 +134,8 @@ def _process_each(events: Iterable[GoHighLevelWebhook]) -> None:
                 raise
             failed_before = True
             logger.warning("Event %s is left to the next sweep", event.pk, exc_info=True)
+        except Exception:  # that it failed could not be noted either
+            logger.exception("Event %s is left to its next try", event.pk)
 
 
 def _ring_for_tokens(types: Iterable[str]) -> None:
@@ -270,7 +272,7 @@ def _note_failure(event: GoHighLevelWebhook, error: Exception, began: float) -> 
             at=timezone.now(),
             took_ms=_took_ms(began),
             error=type(error).__name__[:100],
-            text=Redactor(settings.SECRETS).text(str(error)).replace("\x00", "")[:500],
+            text=keepable(Redactor(settings.SECRETS).text(str(error)))[:500],
         )
         if event.attempts < len(PAUSES):
             _turn(event).update(result=what, took_ms=_took_ms(began))

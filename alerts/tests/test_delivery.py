@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import logging
+from datetime import time, timedelta
 
 import pytest
 import time_machine
 
 from access.roles import Role
-from alerts import delivery, tasks
+from alerts import delivery, messages, tasks
 from alerts.kinds import Kind
 from alerts.models import Channel, Delivery, Incident
 from alerts.tests.test_incidents import refuse
@@ -47,6 +48,35 @@ def test_it_is_tried_again_in_growing_distances_until_it_is_taken(hook, trouble,
     clock.deliver(after=timedelta(minutes=30))
     assert reload(waiting).status == Delivery.SENT
     assert (reload(hook).failing_since, hook.last_error) == (None, "")
+
+
+def test_one_message_that_cannot_be_made_holds_up_no_other(
+    make_channel, trouble, clock, receiver, monkeypatch, caplog
+):
+    caplog.set_level(logging.CRITICAL)  # its traceback is not what this shows
+    bad = make_channel(address=receiver.url)
+    good = make_channel(address=receiver.url)
+    compose = messages.compose
+
+    def broken(message, now):
+        if message.channel_id == bad.pk:
+            raise LookupError("nobody foresaw this")
+        return compose(message, now)
+
+    monkeypatch.setattr(messages, "compose", broken)
+    clock.tick()
+    statuses = dict(Delivery.objects.values_list("channel", "status"))
+    assert statuses == {bad.pk: Delivery.WAITING, good.pk: Delivery.SENT}
+
+
+def test_a_channel_in_a_zone_that_is_no_more_keeps_no_other_from_being_told(
+    make_channel, hook, trouble, clock, receiver
+):
+    quiet = {"quiet_from": time(1), "quiet_until": time(1)}  # never
+    make_channel(address=receiver.url, zone="US/Pacific-New", wants_digest=True, **quiet)
+    clock.tick(after=timedelta(days=8))
+    assert reload(hook).told_at
+    assert Delivery.objects.filter(status=Delivery.SENT).count() == 3
 
 
 def test_after_a_day_of_tries_it_is_given_up(hook, trouble, clock, receiver):

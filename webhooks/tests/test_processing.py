@@ -56,6 +56,33 @@ def make_due(event):
     GoHighLevelWebhook.objects.filter(pk=event.pk).update(process_at=timezone.now())
 
 
+def test_an_event_that_fails_in_words_that_no_database_keeps_holds_up_no_other(
+    post, run_worker, effects, monkeypatch
+):
+    def bad(event):
+        raise LookupError("half of a character: \ud83d")
+
+    monkeypatch.setitem(HANDLERS, "Worse", EventType(bad, ""))
+    event = arrived(post, "Worse")
+    arrived(post, "Good", "w-2")
+    run_worker()
+    assert effects == ["w-2"]
+    assert reload(event).failures.get().text == "half of a character: "
+
+
+def test_an_event_whose_failure_cannot_be_noted_holds_up_no_other(
+    post, run_worker, effects, monkeypatch
+):
+    def broken(event, error, began):
+        raise LookupError("nobody foresaw this")
+
+    monkeypatch.setattr(processing, "_note_failure", broken)
+    arrived(post, "Bad")
+    arrived(post, "Good", "w-2")
+    run_worker()
+    assert effects == ["w-2"]
+
+
 def test_the_worker_processes_an_event_once_and_says_what_it_did(post, run_worker, effects):
     event = arrived(post, "Good")
     assert run_worker() == 1
