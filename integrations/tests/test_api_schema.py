@@ -20,7 +20,16 @@ from integrations.openapi import openapi
 
 pytestmark = pytest.mark.one_database
 
-EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "10"))
+EXAMPLES = os.environ.get("SCHEMA_EXAMPLES")
+# The same few each time, unless somebody asks for more.
+MADE_UP = hypothesis_settings(
+    max_examples=int(EXAMPLES or 10),
+    deadline=None,
+    database=None,
+    derandomize=not EXAMPLES,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def calls() -> Iterator[tuple[str, str, GenerationMode]]:
@@ -57,14 +66,7 @@ def test_answers_are_as_described(live_server, headers, known_ids, method, path,
     known = known_ids["job" if "jobs" in path else "install"]
 
     @given(case=operation.as_strategy(generation_mode=mode), is_known=st.booleans())
-    @hypothesis_settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        derandomize="SCHEMA_EXAMPLES" not in os.environ,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @MADE_UP
     def call(case: schemathesis.Case, is_known: bool) -> None:
         if is_known and mode is GenerationMode.POSITIVE and "id" in case.path_parameters:
             case.path_parameters["id"] = known

@@ -6,24 +6,22 @@ SCHEMA_EXAMPLES=1000 for the long run.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.core.transport import Response
 
+from integrations.tests.test_api_schema import MADE_UP
 from webhooks.models import GoHighLevelWebhook
 from webhooks.tests.conftest import WEBHOOK
 from webhooks.tests.test_receiver import APP_ID, EVENT_TYPES
 
 pytestmark = [pytest.mark.one_database, pytest.mark.django_db(transaction=True)]
-
-EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "10"))
 
 
 def rather(**schema: Any) -> dict[str, Any]:
@@ -85,14 +83,7 @@ def test_made_up_deliveries_are_answered_as_described(live_server, world, mode):
         case=schema[WEBHOOK]["post"].as_strategy(generation_mode=mode),
         signed=st.sampled_from(["ed25519", "ed25519", "none", "bad"]),
     )
-    @settings(
-        max_examples=EXAMPLES,
-        deadline=None,
-        database=None,
-        derandomize="SCHEMA_EXAMPLES" not in os.environ,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
+    @MADE_UP
     def deliver(case: schemathesis.Case, signed: str) -> None:
         GoHighLevelWebhook.objects.all().delete()
         call = case.as_transport_kwargs()
