@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from e2e.people import (
     consent_to_one_sub_account,
@@ -136,6 +136,25 @@ def test_a_click_shows_refreshing_at_once_and_its_result_within_a_second(
     assert _ticks_within(page, 3) > 3
     page.clock.resume()
     expect(state).to_have_text("Healthy")
+
+
+def test_a_slow_answer_to_a_click_is_seen_to_be_on_its_way(product: Product, page: Page) -> None:
+    sign_in(product, page)
+    page.goto("/installs/")
+    waiting: list[Route] = []
+    page.route("**/installs/?**", lambda route: waiting.append(route))
+    bar = "getComputedStyle(document.body, '::after').content"
+    with page.expect_request("**/live/installs/**"):
+        page.evaluate("htmx.trigger(document.body, 'tick')")
+    assert page.evaluate(bar) == "none"
+    with page.expect_request("**/installs/?state=paused"):
+        page.get_by_label("State", exact=True).select_option("paused")
+    expect(page.locator("#filter.htmx-request")).to_be_visible()
+    assert page.evaluate(bar) != "none"
+    for route in waiting:
+        route.continue_()
+    expect(page.locator("#filter.htmx-request")).to_have_count(0)
+    assert page.evaluate(bar) == "none"
 
 
 def test_polling_waits_while_the_person_is_busy_or_away(product: Product, page: Page) -> None:
