@@ -11,6 +11,7 @@ from django_q.tasks import async_task
 from alerts import delivery, incidents, ping
 from alerts.models import Delivery, Incident, Snooze
 from integrations import schedules
+from integrations.cleanup import delete_in_batches
 
 TICK = "whatreach: alerts"
 CLEAN_UP = "whatreach: nightly clean-up of alerts"
@@ -39,7 +40,7 @@ def clean_up() -> dict[str, int]:
         "incidents": Incident.objects.filter(closed_at__lt=before),
         "snoozes": Snooze.objects.filter(ended_at__lt=before),
     }
-    return {name: rows.delete()[0] for name, rows in old.items()}
+    return {name: delete_in_batches(rows) for name, rows in old.items()}
 
 
 def ensure_schedules(**_: object) -> None:

@@ -10,7 +10,8 @@ from django.db.models import Q
 
 from alerts.models import Delivery, Notice
 from integrations import ending
-from integrations.deadlocks import atomically, despite_deadlocks
+from integrations.cleanup import delete_in_batches
+from integrations.deadlocks import atomically
 from integrations.health import Status
 from integrations.models import (
     COMPANY,
@@ -24,8 +25,6 @@ from integrations.models import (
 from integrations.reconcile import missing_here
 from operations import hand_out_counts
 from webhooks.models import EventRhythm, GoHighLevelWebhook
-
-_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def forget(install: GoHighLevelIntegration, record: Callable[[int], object]) -> 
     rows = ending.forgettable(install)
     ids = list(rows.values_list("pk", flat=True))
     accounts = list(rows.values_list("resource_id", flat=True))
-    events = _delete_in_batches(events_of(rows))
+    events = delete_in_batches(events_of(rows))
 
     @atomically
     def erase() -> int:
@@ -82,11 +81,3 @@ def forget(install: GoHighLevelIntegration, record: Callable[[int], object]) -> 
         return erased
 
     return Erased(erase(), events)
-
-
-def _delete_in_batches(rows: Any) -> int:
-    deleted = 0
-    while ids := list(rows.order_by().values_list("pk", flat=True)[:_BATCH]):
-        despite_deadlocks(rows.model.objects.filter(pk__in=ids).delete)
-        deleted += len(ids)
-    return deleted

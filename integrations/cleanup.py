@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef
 from django_q.models import Task
 
 from access.models import AuditEvent
+from integrations.deadlocks import despite_deadlocks
 from integrations.models import HandOut, KeyHour, RefreshAttempt, RenewalJob, StateChange
 
 BATCH = 500
@@ -23,18 +24,18 @@ def clean_up(now: datetime) -> dict[str, int]:
 
     The newest renewal of an install stays, however old. Returns how many rows of each kind went.
     """
-    deleted = {"tasks": _delete(Task.objects.filter(stopped__lt=now - KEEP_TASKS))}
+    deleted = {"tasks": delete_in_batches(Task.objects.filter(stopped__lt=now - KEEP_TASKS))}
     if settings.AUDIT_KEEP_DAYS:
         too_old = now - timedelta(days=settings.AUDIT_KEEP_DAYS)
         deleted["audit"] = AuditEvent.objects.all().purge(too_old)
     if settings.HISTORY_KEEP_DAYS:
         too_old = now - timedelta(days=settings.HISTORY_KEEP_DAYS)
         deleted |= {
-            "renewals": _delete(_old_attempts(too_old)),
-            "changes": _delete(StateChange.objects.filter(at__lt=too_old)),
-            "jobs": _delete(RenewalJob.objects.filter(created_at__lt=too_old)),
-            "hand_outs": _delete(HandOut.objects.filter(hour__lt=too_old)),
-            "hours_of_keys": _delete(KeyHour.objects.filter(hour__lt=too_old)),
+            "renewals": delete_in_batches(_old_attempts(too_old)),
+            "changes": delete_in_batches(StateChange.objects.filter(at__lt=too_old)),
+            "jobs": delete_in_batches(RenewalJob.objects.filter(created_at__lt=too_old)),
+            "hand_outs": delete_in_batches(HandOut.objects.filter(hour__lt=too_old)),
+            "hours_of_keys": delete_in_batches(KeyHour.objects.filter(hour__lt=too_old)),
         }
     return deleted
 
@@ -47,9 +48,10 @@ def _old_attempts(too_old: datetime) -> Any:
     return RefreshAttempt.objects.filter(Exists(newer), outcome__in=ended, started_at__lt=too_old)
 
 
-def _delete(rows: Any) -> int:
+def delete_in_batches(rows: Any) -> int:
+    """Delete the rows of a queryset, a few at a time; return how many."""
     deleted = 0
     while ids := list(rows.order_by().values_list("pk", flat=True)[:BATCH]):
-        rows.model.objects.filter(pk__in=ids).delete()
+        despite_deadlocks(rows.model.objects.filter(pk__in=ids).delete)
         deleted += len(ids)
     return deleted
