@@ -137,12 +137,18 @@ class BulkRefreshIn(Schema, extra="forbid"):
     force: StrictBool = False
 
 
+class NotRenewed(Schema):
+    id: uuid.UUID
+    cause: str
+
+
 class BulkRefreshed(Schema):
     success: bool
     refreshed_count: int
     failed_count: int
     skipped_count: int
     held_back_count: int
+    left_out: list[NotRenewed]
 
 
 class Job(Schema):
@@ -156,13 +162,12 @@ class Job(Schema):
     finished: bool
 
 
-class FailedItem(Schema):
-    id: uuid.UUID
-    cause: str
+class JobBegun(Job):
+    left_out: list[NotRenewed]
 
 
 class JobDetail(Job):
-    failed: list[FailedItem]
+    failed: list[NotRenewed]
 
 
 class Service(Schema):
@@ -314,11 +319,12 @@ def refresh(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
 @api.post(
     "/bulk-refresh/",
     auth=Requires(Scope.TOKENS_REFRESH),
-    response=_answers(BulkRefreshed, 400) | {202: Job},
+    response=_answers(BulkRefreshed, 400) | {202: JobBegun},
 )
 def bulk_refresh(request: ApiRequest, body: BulkRefreshIn | None = None) -> Status:
     """Renew all that are due, those in `ids`, or with `force` all. Many become a job (202)."""
     body = body or BulkRefreshIn(ids=None)
+    left_out = _left_out(request.auth, body.ids or [])
     rows = request.auth.installs().renewable()
     if body.ids is not None:
         rows = rows.filter(pk__in=body.ids)
@@ -333,17 +339,20 @@ def bulk_refresh(request: ApiRequest, body: BulkRefreshIn | None = None) -> Stat
             bulk.hand_to_worker(job)
         record(request, "install.bulk_refresh", target=job, total=job.total)
     if not is_inline:
-        return Status(202, _job(job))
+        return Status(202, _job(job) | {"left_out": left_out})
     bulk.run_batch(job, few)
     progress = job.progress()
+    ended = sum(one["cause"] in OFF for one in left_out)
+    failed = progress.failed + len(left_out) - ended
     return Status(
         200,
         {
-            "success": progress.failed == 0,
+            "success": failed == 0,
             "refreshed_count": progress.renewed,
-            "failed_count": progress.failed,
-            "skipped_count": progress.skipped,
+            "failed_count": failed,
+            "skipped_count": progress.skipped + ended,
             "held_back_count": job.held_back(),
+            "left_out": left_out,
         },
     )
 
@@ -380,6 +389,20 @@ def cancel_job(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
 def test_connectivity(request: ApiRequest) -> dict[str, Any]:
     services = connectivity.check_services()
     return {"success": all(service.reachable for service in services), "services": services}
+
+
+def _left_out(caller: Caller, ids: list[uuid.UUID]) -> list[dict[str, Any]]:
+    """Which of the ids cannot be renewed, with the cause: what ended, and what is not there for
+    this caller, in the words that it gets when it names one alone."""
+    statuses = dict(caller.installs().filter(pk__in=ids).values_list("pk", "status"))
+    is_limited_key = caller.key is not None and caller.is_limited
+    unknown = "key_lacks_install" if is_limited_key else "not_found"
+    causes = {pk: statuses.get(pk, unknown) for pk in ids}
+    return [
+        {"id": pk, "cause": cause}
+        for pk, cause in causes.items()
+        if cause in OFF or pk not in statuses
+    ]
 
 
 def _get_job(caller: Caller, pk: uuid.UUID) -> RenewalJob:

@@ -736,6 +736,37 @@ def test_bulk_refresh_renews_the_chosen_ones(api, world, install_location):
     assert told["refreshed_count"] == 1
 
 
+def test_bulk_refresh_tells_which_of_the_chosen_ones_it_left_out(
+    api, world, install_location, make_install
+):
+    chosen, gone = install_location(), make_install(status=Status.UNINSTALLED)
+    ids = [str(pk) for pk in (chosen.pk, gone.pk, NOBODY, NOBODY)]
+    told = post_json(api(), {"ids": ids}).json()
+    assert told["left_out"] == [
+        {"id": str(gone.pk), "cause": "uninstalled"},
+        {"id": str(NOBODY), "cause": "not_found"},
+    ]
+    assert told["success"] is False
+    assert [told[f"{name}_count"] for name in ("refreshed", "failed", "skipped")] == [1, 1, 1]
+
+
+def test_bulk_refresh_tells_a_limited_key_nothing_of_others(
+    api, world, install_location, make_install
+):
+    mine, other = install_location(), make_install()
+    ids = [str(pk) for pk in (mine.pk, other.pk, NOBODY)]
+    told = post_json(api(installs=[mine.pk]), {"ids": ids}).json()
+    assert (told["refreshed_count"], told["failed_count"]) == (1, 2)
+    assert {one["cause"] for one in told["left_out"]} == {"key_lacks_install"}
+
+
+def test_a_job_tells_at_its_begin_what_it_left_out(api, make_install):
+    ids = [str(make_install().pk) for _ in range(10)]
+    response = post_json(api(), {"ids": [*ids, str(NOBODY)]})
+    assert (response.status_code, response.json()["total"]) == (202, 10)
+    assert response.json()["left_out"] == [{"id": str(NOBODY), "cause": "not_found"}]
+
+
 def test_bulk_refresh_takes_json_that_comes_as_a_form(api, world, install_location):
     """curl -d '{…}' without a header says that it is a form."""
     chosen, other = install_location(), install_location()
