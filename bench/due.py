@@ -98,8 +98,13 @@ def _first_ones(first: int, end: int) -> list[Any]:
             generation=1,
             access_token_encrypted=b"c" * 1200,
             refresh_token_encrypted=b"c" * 700,
-            expires_at=now + timedelta(hours=25),
+            expires_at=now + timedelta(hours=25, seconds=number),
             renew_at=now + timedelta(hours=1, minutes=1.38 * number),
+            installed_at=now - timedelta(days=number),
+            renewed_at=now - timedelta(minutes=number),
+            verified_at=now - timedelta(minutes=number / 3),
+            # Each third was never used.
+            last_used_at=now - timedelta(hours=number) if number % 3 else None,
         )
         for number in range(first, end)
     ]

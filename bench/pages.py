@@ -27,6 +27,13 @@ PAGES = {
     "needs you": "/installs/?state=needs_you",
     "sorted by state": "/installs/?sort=state",
     "by agency": "/installs/?group=agency",
+    "by last use": "/installs/?sort=-used",
+    "by last check": "/installs/?sort=verified",
+    "by renewal": "/installs/?sort=renewed&col=renewed",
+    "newest first": "/installs/?sort=-installed&col=installed",
+    "refreshing": "/installs/?state=refreshing",
+    "an agency's": "/installs/?agency=agency-7",
+    "its healthy": "/installs/?agency=agency-7&state=healthy",
     "search": "/installs/?q=Sub-account+77",
     "vain search": "/installs/?q=no+such+name",
     "one account": "",
@@ -61,7 +68,7 @@ def _ask_for_all(client: Any, size: int, costs: dict[str, list[float]]) -> None:
 
 @contextmanager
 def _some_unwell() -> Iterator[None]:
-    """Have five each that are refused, paused, failing and expired, at each size."""
+    """Have five each that are refused, paused, failing, expired and being renewed, at each size."""
     from django.utils import timezone
 
     from integrations.health import Status
@@ -73,13 +80,14 @@ def _some_unwell() -> Iterator[None]:
         {"status": Status.PAUSED, "cause": "paused_by_highlevel", "cause_since": now},
         {"failures": 2, "cause": "no_answer", "cause_since": now},
         {"expires_at": now - timedelta(minutes=5)},
+        {"lease_until": now + timedelta(hours=1)},
     ]
     ids = list(rows.order_by("name").values_list("pk", flat=True)[: 5 * len(kinds)])
     for number, kind in enumerate(kinds):
         rows.filter(pk__in=ids[5 * number : 5 * (number + 1)]).update(**kind)
     yield
     well = {"status": Status.ACTIVE, "failures": 0, "expires_at": now + timedelta(hours=25)}
-    rows.filter(pk__in=ids).update(cause="", cause_since=None, **well)
+    rows.filter(pk__in=ids).update(cause="", cause_since=None, lease_until=None, **well)
 
 
 def worst_growth(bench: str, costs: Mapping[str, Sequence[float]], goal: float) -> float:

@@ -135,7 +135,8 @@ class InstallFilter(django_filters.FilterSet):
 
     def last_used(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         if value == "never":
-            return rows.filter(last_used_at=None)
+            # As no index serves it: SQLite would take them for few, and look for nothing else.
+            return rows.exclude(last_used_at__isnull=False)
         since = timezone.now() - _USED[value]
         return (
             rows.filter(last_used_at__gte=since)
@@ -145,7 +146,6 @@ class InstallFilter(django_filters.FilterSet):
 
     def in_state(self, rows: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
         now = timezone.now()
-        is_group = value in _IS_GROUP
-        group = value if is_group else GROUP_OF_STATE.get(value)
-        few: Any = rows.filter(narrowed(group, now)) if group else rows
-        return few.with_state(now).filter(in_group(value) if is_group else Q(state_now=value))
+        few: Any = rows.filter(narrowed(value, now))
+        wanted = in_group(value) if value in _IS_GROUP else Q(state_now=value)
+        return few.with_state(now).filter(wanted)

@@ -13,7 +13,7 @@ from dashboard.sentences import Tone
 from integrations import snapshots
 from integrations.health import State, Status
 from integrations.models import UNFINISHED, GoHighLevelIntegration, IntegrationQuerySet
-from integrations.states import ended, refreshing, unwell
+from integrations.states import FEW, Expected, ended, refreshing, refreshing_by_index, unwell
 
 # What the count tiles and the list's filter call a group of states. Three bear the name of the
 # state that they consist of.
@@ -75,15 +75,17 @@ def in_group(group: str) -> Q:
     return condition
 
 
-def narrowed(group: str, now: datetime) -> Q:
-    """Return a wider condition than `in_group`, in terms that indexes answer: the state itself is
-    worked out row by row, which is too much for a million rows when a few are wanted."""
+def narrowed(state: str, now: datetime) -> Q:
+    """Return a wider condition than that of a state or group, in terms that indexes answer: the
+    state itself is worked out row by row, which is too much for a million rows when a few are
+    wanted."""
     return {
         NEEDS_YOU: unwell(now),
         RECOVERING: unwell(now),
-        PAUSED: Q(status=Status.PAUSED),
+        PAUSED: Q(Expected(FEW, status=Status.PAUSED)),
+        State.REFRESHING.value: refreshing_by_index(now),
         OFF: ended(),
-    }.get(group, Q())
+    }.get(GROUP_OF_STATE.get(state, state), Q())
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class InstallTable(tables.Table):
         accessor="installed_at", verbose_name="Installed", order_by=("installed_at", "pk")
     )
     highlevel_id = tables.Column(
-        accessor="resource_id", verbose_name="HighLevel id", order_by=("resource_id", "pk")
+        accessor="resource_id", verbose_name="HighLevel id", order_by=("user_type", "resource_id")
     )
 
     # By which the rows are grouped; no column of its own.

@@ -204,7 +204,17 @@ class GoHighLevelIntegration(models.Model):
             models.Index(fields=["company_id", "status", "expires_at"], name="install_of_agency"),
             # dashboard: sorted by name, searched by its beginning
             models.Index(fields=["name"], name="install_name"),
+            models.Index(fields=["company_id", "name"], name="install_agency_names"),
             models.Index(fields=["expires_at"], name="install_expiry"),
+            # dashboard: sorted by these. The last use is written once a minute at most, the others
+            # with renewals, checks and installs, which write other indexes as well
+            models.Index(fields=["last_used_at", "id"], name="install_used"),
+            models.Index(fields=["verified_at", "id"], name="install_verified"),
+            models.Index(fields=["renewed_at", "id"], name="install_renewed"),
+            models.Index(fields=["installed_at", "id"], name="install_installed"),
+            # states.py: those that are being renewed
+            models.Index(fields=["lease_until"], name="install_leased"),
+            models.Index(fields=["requested_at"], name="install_requested"),
             # dashboard: by agency, and the search
             NamesIndex(name="install_names"),
             # states.py: the well by name, the unwell by what they are

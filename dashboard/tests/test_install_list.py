@@ -227,6 +227,38 @@ def test_the_plans_for_the_few_find_them_by_index(db: None) -> None:
         assert "INDEX install_failing (status=? AND failures=?)" in well_plan
 
 
+@plan_of_sqlite
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ("sort=-used", "install_used"),
+        ("sort=verified", "install_verified"),
+        ("sort=renewed&col=renewed", "install_renewed"),
+        ("sort=-installed&col=installed", "install_installed"),
+        ("sort=highlevel_id&col=highlevel_id", "one_row_per_install"),
+        ("agency=agency-2", "install_agency_names"),
+    ],
+)
+def test_each_order_of_a_list_is_an_index_s(db: None, query: str, index: str) -> None:
+    fill(300)
+    asked = QueryDict(query)
+    rows = InstallFilter(asked, GoHighLevelIntegration.objects.all()).qs
+    ordered = tables.install_table(rows, asked, of=300).data.data
+    plan = ordered[:25].explain()
+    assert "TEMP B-TREE FOR ORDER BY" not in plan
+    expected = "sqlite_autoindex" if index.startswith("one_row") else index
+    assert expected in plan
+
+
+@plan_of_sqlite
+@pytest.mark.parametrize("state", ["refreshing", "paused", "uninstalled"])
+def test_a_state_of_few_is_found_by_index_also_in_the_order_of_names(db: None, state: str) -> None:
+    fill(300)
+    connection.cursor().execute("ANALYZE")
+    rows = InstallFilter(QueryDict(f"state={state}"), GoHighLevelIntegration.objects.all()).qs
+    assert "SCAN" not in rows.order_by("name", "pk")[:25].explain()
+
+
 def test_pages_have_the_size_that_was_asked_for(staff_client: Client, db: None) -> None:
     fill(60)
     assert len(names(staff_client.get("/installs/"))) == 25
