@@ -16,6 +16,7 @@ from access.audit import record
 from access.models import AuditEvent
 from access.roles import Permission
 from dashboard import agency as agencies
+from dashboard.found import Found
 from dashboard.htmx import HtmxRequest, installs_of, panel, staff_page
 from dashboard.selection import read_ids
 from dashboard.summary import TILES, summarise
@@ -172,9 +173,7 @@ def _detail_context(request: HtmxRequest, company_id: str) -> dict[str, Any]:
         "tiles": TILES,
         "permissions": scopes.progress(rows),
         "one": _compared(agency.install),
-        "table": install_table(
-            rows, worst_first, of=summary.total, known=summary.total, per_page=ACCOUNTS_SHOWN
-        ),
+        "table": install_table(Found(rows, summary.total), worst_first, per_page=ACCOUNTS_SHOWN),
         "columns": shown_columns(worst_first),
     }
 

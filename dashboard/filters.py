@@ -10,11 +10,13 @@ from django import forms
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from dashboard.found import Found, any_of, first_of
 from dashboard.sentences import LOOKS
-from dashboard.summary import GROUP_OF_STATE, TILES, Summary, in_group, narrowed
+from dashboard.summary import TILES, Summary, in_group, narrowed
 from integrations import scopes
 from integrations.health import OFF, WORST_FIRST
 from integrations.models import COMPANY, LOCATION, GoHighLevelIntegration, IntegrationQuerySet
+from integrations.snapshots import LIVE_UP_TO
 
 _GROUPS = [(tile.group, tile.label) for tile in TILES]
 _STATES = [(state.value, LOOKS[state].label) for state in WORST_FIRST]
@@ -86,25 +88,21 @@ class InstallFilter(django_filters.FilterSet):
         """How many of the less frequent ones are set."""
         return self._set("expires", "scopes", "used")
 
-    def count_known_from(self, summary: Summary) -> int | None:
-        """How many it finds, where the tiles say it: those of all, or of one group."""
+    def found(self, summary: Summary) -> Found:
+        """What the list shows of it. `summary`: how many there are by the tiles, which may be of
+        some time ago where there are many."""
         chosen = self._chosen()
-        group = chosen.pop("state", "")
-        if chosen or not self.form.is_valid():
-            return None
-        return summary.counts.get(group) if group else summary.total
-
-    @property
-    def is_quick(self) -> bool:
-        """Whether an index finds what it asks for, also among very many."""
-        chosen = self._chosen()
-        state = chosen.pop("state", "")
-        chosen.pop("agency", "")
-        return not chosen and (not state or state in _IS_GROUP or state in GROUP_OF_STATE)
+        if summary.total > LIVE_UP_TO and not chosen.keys() <= {"state", "agency"}:
+            return any_of(self.qs)
+        known = 0
+        if not chosen:
+            known = summary.total
+        elif chosen.keys() == {"state"}:
+            known = summary.counts.get(chosen["state"], 0)
+        return first_of(self.qs, known)
 
     def _chosen(self) -> dict[str, str]:
-        if not self.form.is_valid():
-            return {}
+        self.form.is_valid()  # A value that is not is left out of the cleaned data.
         return {name: value for name, value in self.form.cleaned_data.items() if value}
 
     def _set(self, *names: str) -> int:

@@ -7,11 +7,10 @@ import django_tables2 as tables
 from django.core.paginator import Paginator
 from django.http import QueryDict
 from django.utils import timezone
-from django.utils.functional import cached_property
 
+from dashboard.found import Found
 from dashboard.sentences import tell
 from integrations.models import GoHighLevelIntegration
-from integrations.snapshots import LIVE_UP_TO
 from integrations.states import ended, unwell, well
 
 PER_PAGE = (25, 50, 100)
@@ -25,33 +24,7 @@ COLUMNS = {
     "installed": "Installed",
     "highlevel_id": "HighLevel id",
 }
-# Further pages are nobody's way to find an account.
-PAGED_UP_TO = 10_000
-# So many are shown of what a search finds among very many: sorted they are, not all are read.
-FOUND_UP_TO = 500
 USUAL_COLUMNS = ["agency", "expires", "verified", "used"]
-
-
-class BoundedPaginator(Paginator):
-    """`most` of `total` rows, page by page. `are_first`: they are the first of all in their order,
-    else any."""
-
-    def __init__(self, rows: Any, per_page: int, *, total: int, most: int, are_first: bool) -> None:
-        super().__init__(rows, per_page)
-        self.total, self.most, self.are_first = total, most, are_first
-
-    @cached_property
-    def count(self) -> int:
-        return min(self.total, self.most)
-
-    @property
-    def is_cut(self) -> bool:
-        return self.total > self.most
-
-    @property
-    def is_total_known(self) -> bool:
-        """Rows are counted up to one more than `most`."""
-        return self.total > self.most + 1
 
 
 class Shelves:
@@ -130,28 +103,10 @@ class InstallTable(tables.Table):
         return Shelves(shelves), True
 
 
-def install_table(
-    rows: Any,
-    query: QueryDict,
-    *,
-    of: int,
-    known: int | None = None,
-    is_quick: bool = True,
-    per_page: int | None = None,
-) -> InstallTable:
+def install_table(found: Found, query: QueryDict, *, per_page: int | None = None) -> InstallTable:
     """Return the table that `?sort=&page=&per_page=&col=&group=` ask for; what cannot be read is
-    left out. `of`: among how many accounts these are; `known`: how many these are by the tiles,
-    which may be of some time ago where there are many; `is_quick`: whether an index finds them."""
-    is_of_many = of > LIVE_UP_TO
-    most, are_first = PAGED_UP_TO, is_quick or not is_of_many
-    if known is not None and (known > most or not is_of_many):
-        total = known
-    elif are_first:
-        total = rows.order_by()[: most + 1].count()
-    else:
-        most = FOUND_UP_TO
-        rows, total = _some(rows, most)
-    shown, sort = shown_columns(query), query.getlist("sort")
+    left out."""
+    rows, shown, sort = found.rows, shown_columns(query), query.getlist("sort")
     if any("state" in column for column in sort):
         rows = rows.with_state(timezone.now())
     table = InstallTable(
@@ -163,19 +118,10 @@ def install_table(
         table.order_by = "name"
     if is_grouped(query):
         table.order_by = ("group", *table.order_by)
-    size = per_page or _per_page(query)
-    table.paginator = BoundedPaginator(
-        table.rows, size, total=total, most=most, are_first=are_first
-    )
+    table.paginator = Paginator(table.rows, per_page or _per_page(query))
+    table.paginator.count = found.shown
     table.page = table.paginator.get_page(query.get("page"))
     return table
-
-
-def _some(rows: Any, most: int) -> tuple[Any, int]:
-    """Return `most` of these rows, and how many there are, counted up to one more: to find some
-    in any order is quick where to find the first by name may be to try all."""
-    ids = list(rows.order_by().values_list("pk", flat=True)[: most + 1])
-    return rows.model.objects.without_secrets().filter(pk__in=ids[:most]), len(ids)
 
 
 def is_grouped(query: QueryDict) -> bool:

@@ -24,6 +24,7 @@ from dashboard import account, charts, demo, jobs, keys, worst
 from dashboard.alert_views import snooze_of
 from dashboard.exports import csv_response
 from dashboard.filters import InstallFilter
+from dashboard.found import Found
 from dashboard.grouping import worst_of_agencies
 from dashboard.htmx import (
     HtmxRequest,
@@ -252,7 +253,7 @@ def _overview_context(request: HtmxRequest) -> dict[str, Any]:
         "outage": outage.current(),
         # Of all agencies together, as the 30 days above.
         "meter": meter.read(now) if not request.user.agencies else None,
-        "table": install_table(rows, QueryDict(), of=seen.total, known=seen.total, per_page=BRIEF),
+        "table": install_table(Found(rows, seen.total), QueryDict(), per_page=BRIEF),
         "columns": USUAL_COLUMNS,
     }
 
@@ -260,15 +261,10 @@ def _overview_context(request: HtmxRequest) -> dict[str, Any]:
 def _list_context(request: HtmxRequest) -> dict[str, Any]:
     now = timezone.now()
     rows = installs_of(request)
-    found = InstallFilter(request.GET, rows)
+    asked = InstallFilter(request.GET, rows)
     summary = summarise(snapshots.counts(request.user, now))
-    table = install_table(
-        found.qs,
-        request.GET,
-        of=summary.total,
-        known=found.count_known_from(summary),
-        is_quick=found.is_quick,
-    )
+    found = asked.found(summary)
+    table = install_table(found, request.GET)
     grouped = is_grouped(request.GET)
     shown = [row.record for row in table.paginated_rows] if grouped else []
     return {
@@ -276,10 +272,11 @@ def _list_context(request: HtmxRequest) -> dict[str, Any]:
         "summary": summary,
         "worst": summary,
         "tiles": TILES,
-        "filter": found,
+        "filter": asked,
+        "found": found,
         "table": table,
         "is_grouped": grouped,
-        "agency_looks": worst_of_agencies(found.qs, shown, now) if grouped else {},
+        "agency_looks": worst_of_agencies(asked.qs, shown, now) if grouped else {},
         "columns": shown_columns(request.GET),
         "all_columns": COLUMNS,
         "usual_columns": USUAL_COLUMNS,

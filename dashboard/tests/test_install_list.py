@@ -12,7 +12,7 @@ from django.http import QueryDict
 from django.test import Client
 from django.utils import timezone
 
-from dashboard import tables
+from dashboard import filters, found, tables
 from dashboard.filters import InstallFilter
 from integrations import snapshots
 from integrations.health import State, Status
@@ -165,9 +165,9 @@ def test_of_many_the_tiles_numbers_serve_the_list_and_a_search_is_counted_so_far
 ) -> None:
     for module, name, value in (
         (snapshots, "LIVE_UP_TO", 40),
-        (tables, "LIVE_UP_TO", 40),
-        (tables, "PAGED_UP_TO", 50),
-        (tables, "FOUND_UP_TO", 30),
+        (filters, "LIVE_UP_TO", 40),
+        (found, "PAGED_UP_TO", 50),
+        (found, "FOUND_UP_TO", 30),
     ):
         monkeypatch.setattr(module, name, value)
     fill(60)
@@ -188,7 +188,7 @@ def test_of_many_a_list_has_what_changed_since_the_last_look(
     staff_client: Client, make_install: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a worker the tiles' numbers stay as they are."""
-    for module in (snapshots, tables):
+    for module in (snapshots, filters):
         monkeypatch.setattr(module, "LIVE_UP_TO", 2)
     fill(3)
     for _ in range(3):
@@ -243,7 +243,7 @@ def test_each_order_of_a_list_is_an_index_s(db: None, query: str, index: str) ->
     fill(300)
     asked = QueryDict(query)
     rows = InstallFilter(asked, GoHighLevelIntegration.objects.all()).qs
-    ordered = tables.install_table(rows, asked, of=300).data.data
+    ordered = tables.install_table(found.Found(rows, total=300), asked).data.data
     plan = ordered[:25].explain()
     assert "TEMP B-TREE FOR ORDER BY" not in plan
     expected = "sqlite_autoindex" if index.startswith("one_row") else index
@@ -257,6 +257,18 @@ def test_a_state_of_few_is_found_by_index_also_in_the_order_of_names(db: None, s
     connection.cursor().execute("ANALYZE")
     rows = InstallFilter(QueryDict(f"state={state}"), GoHighLevelIntegration.objects.all()).qs
     assert "SCAN" not in rows.order_by("name", "pk")[:25].explain()
+
+
+def test_a_value_that_is_none_of_ours_leaves_the_others_in_force(
+    staff_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among many, too, where what is searched for is not counted by the tiles."""
+    for module in (snapshots, filters):
+        monkeypatch.setattr(module, "LIVE_UP_TO", 20)
+    fill(60)
+    snapshots.record(timezone.now())
+    html = staff_client.get("/installs/?q=account+0001&state=zzz").content.decode()
+    assert "10 accounts found" in html
 
 
 def test_pages_have_the_size_that_was_asked_for(staff_client: Client, db: None) -> None:
@@ -312,16 +324,15 @@ def test_nothing_found_is_not_the_same_as_nothing_there(
 def test_it_makes_the_same_queries_with_ten_and_with_ten_thousand_rows(
     staff_client: Client, django_assert_num_queries: Any, url: str
 ) -> None:
-    # session, user, permissions (2), kept numbers, counts, one page of accounts (by state: of the
-    # unwell and of the well); page: demo data
-    expected = 8
+    # session, user, permissions (2), kept numbers, counts, how many the list has, one page of
+    # accounts (by state: of the unwell and of the well); page: demo data
+    expected = 9
     fill(10)
     with django_assert_num_queries(expected):
         staff_client.get(url)
     GoHighLevelIntegration.objects.all().delete()
     fill(10_000)
-    # Of many, one more: the list counts for itself as far as it is paged.
-    with django_assert_num_queries(expected + 1):
+    with django_assert_num_queries(expected):
         answer = staff_client.get(url)
     assert len(names(answer)) == 25
     assert "10,000 accounts" in answer.content.decode()
