@@ -224,11 +224,20 @@ def _note_address(key: ApiKey, address: str, now: datetime) -> None:
             is_first = not KeyAddress.objects.filter(key=key).exists()
             KeyAddress.objects.create(key=key, address=address, first_at=now, last_at=now)
             if not is_first:
-                KeyAlert.objects.create(
-                    key=key, kind=KeyAlert.NEW_ADDRESS, at=now, details={"address": address}
-                )
+                _alert_of_address(key, address, now)
     except IntegrityError:
         return  # another call came from there at the same moment
+
+
+def _alert_of_address(key: ApiKey, address: str, now: datetime) -> None:
+    """Raise one alert for all new addresses until somebody looks: a key may come from thousands."""
+    seen = key.alerts.filter(kind=KeyAlert.NEW_ADDRESS, accepted_at=None).order_by("-at").first()
+    if seen is None:
+        seen = KeyAlert(key=key, kind=KeyAlert.NEW_ADDRESS, at=now)
+    else:
+        seen.details["others"] = seen.details.get("others", 0) + 1
+    seen.details["address"] = address
+    seen.save()
 
 
 def _day(moment: datetime) -> str:

@@ -226,7 +226,8 @@ class KeyAddress(models.Model):
 
 
 class KeyAlert(models.Model):
-    """An unusual use of a key. `details` are small JSON values, as {"address": "192.0.2.7"}."""
+    """An unusual use of a key. `details` are small JSON values: of new addresses the last one and
+    how many more, as {"address": "192.0.2.7", "others": 3}."""
 
     NEW_ADDRESS, TEN_TIMES, SWEEP = "new_address", "ten_times", "sweep"
 

@@ -290,7 +290,7 @@ def _key_uses() -> list[Trouble]:
             alert.at,
             f"{alert.get_kind_display()}.",
         )
-        for alert in unusual
+        for alert in unusual[:MOST]
     ]
 
 

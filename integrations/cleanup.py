@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import Exists, OuterRef
 from django_q.models import Task
 
-from access.models import AuditEvent
+from access.models import AuditEvent, KeyAddress, KeyAlert
 from integrations.deadlocks import despite_deadlocks
 from integrations.models import HandOut, KeyHour, RefreshAttempt, RenewalJob, StateChange
 
@@ -36,6 +36,8 @@ def clean_up(now: datetime) -> dict[str, int]:
             "jobs": delete_in_batches(RenewalJob.objects.filter(created_at__lt=too_old)),
             "hand_outs": delete_in_batches(HandOut.objects.filter(hour__lt=too_old)),
             "hours_of_keys": delete_in_batches(KeyHour.objects.filter(hour__lt=too_old)),
+            "addresses_of_keys": delete_in_batches(KeyAddress.objects.filter(last_at__lt=too_old)),
+            "alerts_of_keys": delete_in_batches(KeyAlert.objects.filter(at__lt=too_old)),
         }
     return deleted
 

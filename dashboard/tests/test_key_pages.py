@@ -291,11 +291,14 @@ def test_the_number_of_queries_does_not_grow(
 def test_unusual_use_is_shown_with_a_button_and_goes_when_it_is_expected(owner, key):
     row, _text = key
     alert = KeyAlert.objects.create(
-        key=row, kind=KeyAlert.NEW_ADDRESS, at=timezone.now(), details={"address": "192.0.2.7"}
+        key=row,
+        kind=KeyAlert.NEW_ADDRESS,
+        at=timezone.now(),
+        details={"address": "192.0.2.7", "others": 3},
     )
     for url in (LIST, page(row)):
         told = owner.get(url).content.decode()
-        assert "192.0.2.7" in told and "Disable key" in told
+        assert "(192.0.2.7 and 3 more)" in told and "Disable key" in told
     owner.post(reverse("dashboard:key-alert-accept", args=[alert.pk]))
     assert "192.0.2.7" not in owner.get(LIST).content.decode()
     alert.refresh_from_db()

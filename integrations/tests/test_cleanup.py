@@ -7,6 +7,8 @@ import pytest
 from django.utils import timezone
 from django_q.models import Schedule, Task
 
+from access.keys import create_api_key
+from access.models import KeyAlert, Scope
 from integrations import bulk, cleanup, schedules, tasks
 from integrations.models import RefreshAttempt, RenewalJob, RenewalJobItem, StateChange
 
@@ -48,6 +50,16 @@ def test_old_changes_and_jobs_go_with_their_items(make_install):
     assert (deleted["changes"], deleted["jobs"]) == (3, 3)
     assert StateChange.objects.get().at == RECENT
     assert RenewalJobItem.objects.get().job.created_at == RECENT
+
+
+def test_old_addresses_and_unusual_uses_of_keys_go():
+    key, _text = create_api_key("billing", scopes=[Scope.TOKENS_READ])
+    for number, at in enumerate((OLD, OLD, RECENT)):
+        key.addresses.create(address=f"192.0.2.{number}", first_at=OLD, last_at=at)
+        key.alerts.create(kind=KeyAlert.SWEEP, at=at)
+    deleted = cleanup.clean_up(NOW)
+    assert (deleted["addresses_of_keys"], deleted["alerts_of_keys"]) == (2, 2)
+    assert key.addresses.get().last_at == key.alerts.get().at == RECENT
 
 
 def test_the_queues_own_notes_are_kept_for_two_weeks(db):

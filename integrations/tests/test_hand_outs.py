@@ -266,6 +266,17 @@ def test_a_new_address_of_a_key_is_an_alert_but_not_its_first(make_install):
     assert sorted(key.addresses.values_list("address", flat=True)) == ["192.0.2.1", "192.0.2.2"]
 
 
+def test_many_new_addresses_of_a_key_are_one_alert_until_somebody_looks(make_install):
+    row, (_key, client) = make_install(), make_key()
+    for number in range(9):
+        client.get(path(row), REMOTE_ADDR=f"192.0.2.{number}")
+    alert = KeyAlert.objects.get()
+    assert alert.details == {"address": "192.0.2.8", "others": 7}
+    KeyAlert.objects.update(accepted_at=timezone.now())
+    client.get(path(row), REMOTE_ADDR="192.0.2.9")
+    assert KeyAlert.objects.get(accepted_at=None).details == {"address": "192.0.2.9"}
+
+
 def test_two_addresses_in_turns_are_not_written_down_each_time(
     make_install, django_assert_num_queries
 ):
