@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db.models import Exists, OuterRef
 from django_q.models import Task
 
@@ -20,11 +21,14 @@ KEEP_TASKS = timedelta(days=14)
 
 def clean_up(now: datetime) -> dict[str, int]:
     """Delete history older than HISTORY_KEEP_DAYS, the audit trail older than AUDIT_KEEP_DAYS (0:
-    keep all), and old notes of the queue.
+    keep all), old notes of the queue, and sessions that are over.
 
     The newest renewal of an install stays, however old. Returns how many rows of each kind went.
     """
-    deleted = {"tasks": delete_in_batches(Task.objects.filter(stopped__lt=now - KEEP_TASKS))}
+    deleted = {
+        "tasks": delete_in_batches(Task.objects.filter(stopped__lt=now - KEEP_TASKS)),
+        "sessions": delete_in_batches(Session.objects.filter(expire_date__lt=now)),
+    }
     if settings.AUDIT_KEEP_DAYS:
         too_old = now - timedelta(days=settings.AUDIT_KEEP_DAYS)
         deleted["audit"] = AuditEvent.objects.all().purge(too_old)

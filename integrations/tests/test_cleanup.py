@@ -4,6 +4,7 @@ import uuid
 from datetime import timedelta
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 from django_q.models import Schedule, Task
 
@@ -74,6 +75,14 @@ def test_the_queues_own_notes_are_kept_for_two_weeks(db):
         )
     assert cleanup.clean_up(NOW)["tasks"] == 3
     assert Task.objects.get().name == "13"
+
+
+def test_sessions_that_are_over_go(client):
+    client.get("/app/install/")
+    assert Session.objects.count() == 1
+    assert cleanup.clean_up(timezone.now())["sessions"] == 0
+    assert cleanup.clean_up(timezone.now() + timedelta(days=15))["sessions"] == 1
+    assert not Session.objects.exists()
 
 
 def test_nothing_of_the_history_goes_where_all_is_to_be_kept(make_install, settings):
