@@ -11,7 +11,7 @@ import django
 from django.conf import settings
 from django.contrib import messages
 from django.core.cache import cache
-from django.db import connection
+from django.db import connection, transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -58,8 +58,9 @@ def live_setup(request: HtmxRequest) -> HttpResponse:
 @require_POST
 @staff_page(Permission.ROTATE, audit="queue.retry")
 def task_retry(request: HtmxRequest, pk: str) -> HttpResponse:
-    done = queue.try_again(pk)
-    record(request, "queue.retry", outcome=_outcome(done), task=pk)
+    with transaction.atomic():
+        done = queue.try_again(pk)
+        record(request, "queue.retry", outcome=_outcome(done), task=pk)
     messages.info(request, "It is in the queue again." if done else "It is not there any more.")
     return redirect("dashboard:system")
 
@@ -67,8 +68,9 @@ def task_retry(request: HtmxRequest, pk: str) -> HttpResponse:
 @require_POST
 @staff_page(Permission.ROTATE, audit="queue.cancel")
 def task_cancel(request: HtmxRequest, pk: int) -> HttpResponse:
-    done = queue.cancel(pk, timezone.now())
-    record(request, "queue.cancel", outcome=_outcome(done), task=pk)
+    with transaction.atomic():
+        done = queue.cancel(pk, timezone.now())
+        record(request, "queue.cancel", outcome=_outcome(done), task=pk)
     messages.info(request, "Taken out of the queue." if done else "It runs already, or has ended.")
     return redirect("dashboard:system")
 

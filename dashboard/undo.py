@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-from django.db import transaction
 from django.http import HttpRequest
 
 from access import people
@@ -19,7 +17,7 @@ from alerts import incidents
 from alerts.models import Snooze
 from dashboard.htmx import HtmxRequest, installs_of
 from integrations import ending
-from integrations.deadlocks import despite_deadlocks
+from integrations.deadlocks import atomically
 
 _SESSION_KEY = "undo"
 
@@ -29,13 +27,15 @@ class Offer:
     text: str
 
 
+@atomically
 def _reactivate(request: HtmxRequest, ids: list[str]) -> str:
     rows = installs_of(request).filter(pk__in=ids)
-    n = despite_deadlocks(partial(ending.reactivate, rows, caller=request.user.get_username()))
+    n = ending.reactivate(rows, caller=request.user.get_username())
     record(request, "install.reactivate", count=n, ids=ids)
     return f"{n} switched on again." if n != 1 else "Switched on again."
 
 
+@atomically
 def _end_snoozes(request: HtmxRequest, moments: list[str]) -> str:
     """Those that this person began at these moments."""
     mine = Snooze.objects.visible_to(request.user).filter(by=request.user.get_username())
@@ -44,6 +44,7 @@ def _end_snoozes(request: HtmxRequest, moments: list[str]) -> str:
     return f"Alerts about {n} accounts come again." if n != 1 else "Its alerts come again."
 
 
+@atomically
 def _switch_person_on(request: HtmxRequest, ids: list[str]) -> str:
     # Roles may have changed since; and whoever comes back later has to confirm who they are.
     if not request.user.has_perm(Permission.PEOPLE) or not is_confirmed(request):
@@ -51,9 +52,8 @@ def _switch_person_on(request: HtmxRequest, ids: list[str]) -> str:
     person = User.objects.filter(pk=ids[0]).first()
     if person is None:
         return "Somebody has deleted that person meanwhile."
-    with transaction.atomic():
-        people.reactivate(person)
-        record(request, "person.reactivate", target=person)
+    people.reactivate(person)
+    record(request, "person.reactivate", target=person)
     return f"{person} can sign in again."
 
 

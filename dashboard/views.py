@@ -226,8 +226,13 @@ def job_cancel(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
 @require_POST
 @staff_page(Permission.DISCONNECT, audit="demo.remove")
 def demo_data_remove(request: HtmxRequest) -> HttpResponse:
-    removed = demo.remove()
-    record(request, "demo.remove", removed=removed)
+    @atomically
+    def remove() -> int:
+        removed = demo.remove()
+        record(request, "demo.remove", removed=removed)
+        return removed
+
+    removed = remove()
     accounts = "1 demo account" if removed == 1 else f"{removed} demo accounts"
     messages.success(request, f"{accounts} removed, with their renewals and events.")
     return redirect("dashboard:overview")

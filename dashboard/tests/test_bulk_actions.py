@@ -124,6 +124,31 @@ def test_the_list_keeps_its_filter_and_order_after_an_action(
     assert staff_client.post("/installs/bulk/run/", choice)["Location"] == back_to
 
 
+@pytest.mark.parametrize("undone", ["switch-off", "snooze"])
+def test_what_cannot_be_recorded_is_not_undone(
+    staff_client: Client, make_install: Any, monkeypatch: pytest.MonkeyPatch, undone: str
+) -> None:
+    row = make_install(status=Status.PAUSED)
+    if undone == "switch-off":
+        staff_client.post(f"/installs/{row.pk}/switch-off/")
+    else:
+        chosen = {"ids": [str(row.pk)], "action": "snooze", "hours": "24", "reason": "known"}
+        staff_client.post("/installs/bulk/run/", chosen)
+        assert Snooze.objects.running(timezone.now()).exists()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError
+
+    monkeypatch.setattr("dashboard.undo.record", fail)
+    with pytest.raises(OSError):
+        staff_client.post("/undo/")
+    if undone == "switch-off":
+        assert GoHighLevelIntegration.objects.get().status == Status.DEACTIVATED
+        assert not OrmQ.objects.exists()
+    else:
+        assert Snooze.objects.running(timezone.now()).exists()
+
+
 def test_undo_is_offered_once(staff_client: Client, make_install: Any) -> None:
     row = make_install()
     staff_client.post("/installs/bulk/run/", {"action": "deactivate", "ids": [str(row.pk)]})

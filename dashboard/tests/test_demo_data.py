@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from django.test import Client
 from django.utils import timezone
 
@@ -28,6 +29,20 @@ def test_the_ribbon_shows_only_with_demo_data(staff_client: Client, make_install
     assert b"Demo data." not in staff_client.get("/").content
     make_install(client_id=demo.CLIENT_ID)
     assert b"Demo data." in staff_client.get("/").content
+
+
+def test_a_removal_that_cannot_be_recorded_is_none(
+    staff_client: Client, make_install: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_install(client_id=demo.CLIENT_ID)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError
+
+    monkeypatch.setattr("dashboard.views.record", fail)
+    with pytest.raises(OSError):
+        staff_client.post("/demo-data/remove/")
+    assert GoHighLevelIntegration.objects.exists()
 
 
 def test_removal_takes_the_demo_and_nothing_else(staff_client: Client, make_install: Make) -> None:

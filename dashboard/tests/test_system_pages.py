@@ -6,6 +6,7 @@ from datetime import timedelta
 from html import unescape
 from typing import Any
 
+import pytest
 import time_machine
 from django.test import Client
 from django.utils import timezone
@@ -112,6 +113,24 @@ def test_a_waiting_task_is_cancelled_and_a_running_one_is_not(staff_client: Clie
     OrmQ.objects.update(lock=timezone.now() - timedelta(seconds=1))
     staff_client.post(f"/system/tasks/{row.pk}/cancel/")
     assert not OrmQ.objects.exists()
+
+
+def test_a_task_is_neither_tried_again_nor_cancelled_without_a_record(
+    staff_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = fail()
+    async_task("integrations.tasks.tick")
+    waiting = OrmQ.objects.get()
+    OrmQ.objects.update(lock=timezone.now() - timedelta(seconds=1))
+
+    def no_record(*_: Any, **__: Any) -> None:
+        raise OSError
+
+    monkeypatch.setattr("dashboard.system_views.record", no_record)
+    for action in (f"{failed.pk}/retry", f"{waiting.pk}/cancel"):
+        with pytest.raises(OSError):
+            staff_client.post(f"/system/tasks/{action}/")
+    assert Task.objects.get() == failed and OrmQ.objects.get() == waiting
 
 
 def test_an_operator_looks_but_does_not_touch(make_person: Callable[..., User]) -> None:
