@@ -98,14 +98,15 @@ def _ask_highlevel(*, anew: bool) -> tuple[Check, datetime]:
 
 def _system_context(request: HtmxRequest) -> dict[str, Any]:
     now, signs = timezone.now(), heartbeat.read_all()
+    is_limited = bool(request.user.agencies)
     return {
         "now": now,
         "web_seen": signs.get(heartbeat.WEB),
         "worker": read_worker(now),
         "signs": {name: signs[name] for name in heartbeat.PARTS if name in signs},
-        "queue": queue.read_queue(now),
         # Of all agencies together.
-        "rates": read_rates(now) if not request.user.agencies else None,
+        "queue": None if is_limited else queue.read_queue(now),
+        "rates": None if is_limited else read_rates(now),
         "versions": [
             ("WhatReach", __version__),
             ("Python", platform.python_version()),

@@ -58,6 +58,17 @@ def test_the_queue_shows_what_runs_what_waits_and_what_failed(staff_client: Clie
     assert "OperationalError: database is locked" in html and "Traceback" not in html
 
 
+def test_a_limited_person_sees_nothing_of_the_queue(make_person: Callable[..., User]) -> None:
+    async_task("integrations.tasks.refresh_one", "install-of-others", "dashboard", "olga")
+    fail()
+    limited = Client()
+    limited.force_login(make_person("kim", Role.OWNER, agencies=["agency-1"]))
+    for url in ("/system/", "/live/system/"):
+        html = page(limited, url)
+        assert "Web server" in html
+        assert not re.search("install-of-others|olga|database is locked|In the queue|renewed", html)
+
+
 def test_it_says_when_each_part_was_last_seen(staff_client: Client) -> None:
     heartbeat.beat_as_web()
     heartbeat.beat(heartbeat.WORKER)
