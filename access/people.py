@@ -33,10 +33,7 @@ def invite(
 
     Errors: PeopleError when the name or the address is taken.
     """
-    if User.objects.filter(username__iexact=username).exists():
-        raise PeopleError(f"There is a person called {username} already.")
-    if email and User.objects.filter(email__iexact=email).exists():
-        raise PeopleError(f"There is a person with the address {email} already.")
+    _refuse_taken(username, email)
     open_invitations().filter(username__iexact=username).update(revoked_at=timezone.now())
     return Invitation.objects.create(
         username=username,
@@ -69,12 +66,14 @@ def find_invitation(token: str, now: datetime) -> Invitation | None:
 
 
 def accept(invitation: Invitation, password: str) -> User:
-    """Make the person, once. Errors: PeopleError when another click was first."""
+    """Make the person, once.
+
+    Errors: PeopleError when another click was first, or name or address are taken by now.
+    """
     taken = Invitation.objects.filter(pk=invitation.pk, accepted_at=None, revoked_at=None)
     if not taken.update(accepted_at=timezone.now()):
         raise PeopleError("This invitation has been used.")
-    if User.objects.filter(username__iexact=invitation.username).exists():
-        raise PeopleError(f"There is a person called {invitation.username} already.")
+    _refuse_taken(invitation.username, invitation.email)
     person = User.objects.create_user(
         invitation.username,
         invitation.email,
@@ -126,9 +125,16 @@ def end_sessions(person: User) -> None:
 
 
 def owners() -> QuerySet[User]:
-    """Those who can manage people: superusers and owners that are not limited to agencies."""
+    """Superusers and owners, those limited to some agencies among them."""
     manages = Q(is_superuser=True) | Q(groups__permissions__codename="manage_people")
     return User.objects.filter(manages, is_active=True, is_staff=True).distinct()
+
+
+def _refuse_taken(username: str, email: str) -> None:
+    if User.objects.filter(username__iexact=username).exists():
+        raise PeopleError(f"There is a person called {username} already.")
+    if email and User.objects.filter(email__iexact=email).exists():
+        raise PeopleError(f"There is a person with the address {email} already.")
 
 
 def _refuse_oneself(person: User, by: User, what: str) -> None:

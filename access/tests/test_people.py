@@ -111,6 +111,17 @@ def test_nobody_is_invited_under_a_name_or_address_that_is_taken(
     assert not Invitation.objects.exists()
 
 
+def test_of_two_invited_with_one_address_the_first_to_accept_has_it(staff_client: Client) -> None:
+    nora, nils = (
+        invite(staff_client),
+        invite(staff_client, username="nils", email="NORA@agency.test"),
+    )
+    join(nora)
+    _client, answer = join(nils)
+    assert answer.status_code == 404
+    assert User.objects.get(email__iexact="nora@agency.test").username == "nora"
+
+
 def test_a_role_and_agencies_change_at_once(
     staff_client: Client, make_person: Person, sign_in: SignIn, make_install: Any
 ) -> None:
@@ -148,6 +159,16 @@ def test_a_limited_person_cannot_widen_themselves_not_even_as_a_superuser(
         assert client.get(path).status_code in (302, 403), path
     kim.refresh_from_db()
     assert kim.agencies == ["agency-1"]
+
+
+def test_a_superuser_has_the_way_into_the_admin_unless_it_is_closed_to_them(
+    make_person: Person, sign_in: SignIn
+) -> None:
+    kim = make_person("kim", Role.OWNER)
+    User.objects.filter(pk=kim.pk).update(is_superuser=True)
+    assert b'href="/admin/"' in sign_in(kim).get("/").content
+    User.objects.filter(pk=kim.pk).update(agencies=["agency-1"])
+    assert b'href="/admin/"' not in sign_in(kim).get("/").content
 
 
 def test_nobody_changes_themselves(staff_client: Client, staff: User) -> None:
