@@ -55,7 +55,8 @@ def look(now: datetime) -> bool:
             delivery.queue(_without_snoozed(news, now), now)
             digest.queue(now)
     finally:
-        mine.update(free_at=now)
+        # Only if it is: after a minute another one may have taken it.
+        mine.filter(free_at=now + TURN).update(free_at=now)
     return True
 
 

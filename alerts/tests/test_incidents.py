@@ -362,6 +362,19 @@ def test_only_one_looks_at_a_time(db):
     assert incidents.look(now + timedelta(seconds=1))
 
 
+def test_a_slow_look_leaves_the_turn_to_who_has_it_by_now(db, monkeypatch):
+    now = timezone.now()
+    theirs = now + timedelta(minutes=2)
+
+    def slow(_now):
+        Turn.objects.update(free_at=theirs)  # as another one does after a minute
+        return []
+
+    monkeypatch.setattr("alerts.watch.troubles", slow)
+    incidents.look(now)
+    assert Turn.objects.get().free_at == theirs
+
+
 @pytest.mark.parametrize("n", [1, 40])
 def test_a_look_makes_the_same_queries_whatever_goes_on(
     make_install, make_channel, clock, django_assert_num_queries, n
