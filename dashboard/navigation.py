@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -72,6 +73,6 @@ def navigation(request: HttpRequest) -> Navigation:
         for page in PAGES
         if request.user.has_perm(page.permission)
     ]
-    if request.user.is_superuser:
+    if request.user.is_superuser and admin.site.has_permission(request):
         links.append(Link("Admin", "settings", reverse("admin:index"), False))
     return Navigation(links[:FIRST], links[FIRST:])
