@@ -6,11 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import environ
-
+from config.env import Env
 from config.logs import JSON, TEXT, logging_config
 
-env = environ.Env()
+env = Env()
 env.read_env(os.environ.get("WHATREACH_ENV_FILE", Path(__file__).resolve().parent / ".env"))
 
 _host = env.str("HOST", default="127.0.0.1")

@@ -11,16 +11,16 @@ from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
-import environ
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from config import sentry
+from config.env import Env
 from config.logs import JSON, TEXT, logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
+env = Env()
 env.read_env(os.environ.get("WHATREACH_ENV_FILE", BASE_DIR / ".env"))
 
 

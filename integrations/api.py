@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Annotated, Any
 
@@ -15,6 +15,8 @@ from django.utils import timezone
 from ninja import NinjaAPI, Query, Schema, Status
 from ninja.errors import HttpError, ValidationError
 from ninja.parser import Parser
+from ninja.renderers import JSONRenderer
+from ninja.responses import NinjaJSONEncoder
 from pydantic import Field, StrictBool
 
 from access.audience import ONLY_SHOWS, Audience, Who
@@ -57,8 +59,26 @@ class ObjectParser(Parser):
         return body
 
 
+class TimeEncoder(NinjaJSONEncoder):
+    """Times with milliseconds, also where these are 0."""
+
+    def default(self, o: Any) -> Any:
+        if isinstance(o, datetime):
+            return f"{o.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+        return super().default(o)
+
+
+class TimeRenderer(JSONRenderer):
+    encoder_class = TimeEncoder
+
+
 api = NinjaAPI(
-    title="WhatReach", version="1", docs_url=None, openapi_url=None, parser=ObjectParser()
+    title="WhatReach",
+    version="1",
+    docs_url=None,
+    openapi_url=None,
+    parser=ObjectParser(),
+    renderer=TimeRenderer(),
 )
 
 

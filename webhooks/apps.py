@@ -10,7 +10,7 @@ class WebhooksConfig(AppConfig):
         from django_q.signals import post_spawn
 
         from integrations.sealed import Sealed, register
-        from webhooks import tasks
+        from webhooks import checks, tasks  # noqa: F401
         from webhooks.forwarding_models import Endpoint
 
         secrets = {

@@ -8,7 +8,7 @@ import logging
 import time
 from contextlib import closing, nullcontext
 from datetime import UTC, datetime
-from typing import Any, TypeGuard
+from typing import Any, NoReturn, TypeGuard
 
 from django.conf import settings
 from django.db import Error as DatabaseFault
@@ -114,7 +114,7 @@ def read_event(body: bytes, now: datetime) -> GoHighLevelWebhook:
     """
     try:
         text = body.decode()
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_no_json)
     except (ValueError, RecursionError):
         raise BadEvent("The body is not JSON in UTF-8.") from None
     if not isinstance(data, dict):
@@ -130,6 +130,11 @@ def read_event(body: bytes, now: datetime) -> GoHighLevelWebhook:
         received_at=now,
         process_at=now,
     )
+
+
+def _no_json(name: str) -> NoReturn:
+    """NaN and Infinity, which Python would read."""
+    raise ValueError(name)
 
 
 def store(event: GoHighLevelWebhook) -> bool:

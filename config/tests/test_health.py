@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 import time_machine
 from django.db import InterfaceError, connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -14,6 +15,11 @@ from integrations import heartbeat
 
 def test_healthz_answers_without_the_database(client):
     assert client.get("/healthz").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+def test_another_method_is_refused_as_such(path):
+    assert Client(enforce_csrf_checks=True).post(path).status_code == 405
 
 
 @pytest.mark.django_db

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
@@ -234,6 +234,12 @@ def test_list_has_the_keys_of_the_contract(api, make_install):
     assert listed["is_active"] is True
     assert listed["is_token_expired"] is False
     assert listed["installed_at"]
+
+
+def test_times_have_milliseconds_also_at_a_full_second(api, make_install):
+    make_install(installed_at=datetime(2026, 11, 25, 13, 21, 58, tzinfo=UTC))
+    (listed,) = api().get("/app/list/").json()["integrations"]
+    assert listed["installed_at"] == "2026-11-25T13:21:58.000Z"
 
 
 def test_list_is_paged_without_gaps_or_repeats(api, make_install):

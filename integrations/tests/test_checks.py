@@ -45,6 +45,34 @@ def test_the_web_server_does_not_start_without_a_key():
     assert "TOKEN_ENCRYPTION_KEYS is not set" in ended.stderr
 
 
+@pytest.mark.one_database
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("REFRESH_MARGIN_S", "abc", "a whole number of 0 or more"),
+        ("REFRESH_MARGIN_S", "", "a whole number of 0 or more"),
+        ("REFRESH_MARGIN_S", "-5", "a whole number of 0 or more"),
+        ("DJANGO_TRUST_PROXY", "maybe", "neither true nor false"),
+    ],
+)
+def test_a_setting_that_cannot_be_read_stops_the_start_with_its_name(name, value, what):
+    environ = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "config.settings",
+        "WHATREACH_ENV_FILE": os.devnull,
+        "DJANGO_SECRET_KEY": "x" * 50,
+        name: value,
+    }
+    ended = subprocess.run(
+        [sys.executable, "-c", "import config.settings"],
+        cwd=django_settings.BASE_DIR,
+        env=environ,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert ended.returncode != 0
+    assert f"{name} is" in ended.stderr and what in ended.stderr
+
+
 def test_a_lease_shorter_than_its_calls_is_an_error(monkeypatch):
     monkeypatch.setattr(checks, "LEASE", timedelta(seconds=20))
     assert ids(checks.check_lease()) == ["integrations.E002"]

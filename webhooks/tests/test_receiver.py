@@ -224,6 +224,8 @@ def test_an_event_of_this_app_or_of_none_is_accepted(post, app):
         b'\xef\xbb\xbf{"type":"INSTALL"}',
         b'{"type":"a\x00b"}',
         b'{"a":' * 50_000,
+        b'{"type":"INSTALL","n":NaN}',
+        b'{"type":"INSTALL","n":-Infinity}',
     ],
     ids=lambda body: repr(body[:24]),
 )
@@ -231,6 +233,12 @@ def test_what_is_no_event_is_refused_though_it_is_well_signed(post, body):
     answer = post(body)
     assert (answer.status_code, answer.json()["error"]) == (400, "event_unreadable")
     assert count() == 0
+
+
+@pytest.mark.parametrize("path", ["/app/webhook", "/ghl/webhook"])
+def test_an_address_without_its_slash_takes_events_too(post, path):
+    assert post(as_body(), path=path).status_code == 200
+    assert count() == 1
 
 
 def test_a_nul_that_json_spells_out_is_kept_as_it_came(post):
