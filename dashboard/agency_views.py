@@ -99,7 +99,7 @@ def agency_fetch(request: HtmxRequest, company_id: str) -> HttpResponse:
         elif "all" in request.POST:
             found = reconcile.ask_to_fetch(comparison)
         else:
-            found = reconcile.fetch(comparison, request.POST.getlist("ids"))
+            found = reconcile.fetch(comparison, request.POST.getlist("ids"), ended_too=True)
         record(request, "agency.fetch", target=install, found=found)
     text = "Nothing to fetch any more."
     if found:

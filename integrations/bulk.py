@@ -204,6 +204,12 @@ def batches(things: Iterable[T]) -> Iterator[list[T]]:
         yield batch
 
 
+def deadline(after_s: float) -> Callable[[], bool]:
+    """Return whether so many seconds have passed since this call."""
+    stop_at = time.monotonic() + after_s
+    return lambda: time.monotonic() >= stop_at
+
+
 def seen_lately(look: Callable[[], bool]) -> Callable[[], bool]:
     """Return `look`'s answer, as given at most LOOK_EVERY_S ago."""
     seen, look_at = False, -math.inf

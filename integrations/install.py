@@ -17,7 +17,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from integrations import listing
+from integrations import listing, scopes
 from integrations.crypto import DecryptError
 from integrations.health import OFF, Status
 from integrations.highlevel import (
@@ -154,7 +154,7 @@ def adopt_locations(agency: GoHighLevelIntegration) -> int:
     GoHighLevelIntegration.objects.wake_sub_accounts(agency.resource_id, timezone.now())
     async_task("integrations.tasks.tick")
     # What the agency may do now, its sub-accounts may only do with tokens that are newer.
-    async_task("integrations.scopes.catch_up", str(agency.pk), timezone.now().isoformat())
+    scopes.ask_to_catch_up(agency)
     return found
 
 

@@ -9,10 +9,9 @@ after the reading began is left out.
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -24,6 +23,7 @@ from django_q.models import Schedule
 from django_q.tasks import async_task, schedule
 
 from integrations import listing, pacing
+from integrations.bulk import batches, deadline
 from integrations.crypto import DecryptError
 from integrations.ending import end
 from integrations.health import Status
@@ -54,7 +54,7 @@ TURN = timedelta(minutes=2)
 MOST_TRIES = 5
 # When so many could not be found out, HighLevel is the cause, not they.
 MOST_FAILED = 3
-# Of one statement or one task.
+# A sweep rings for so many at most.
 BATCH = 500
 _SECRETS = ("agency__access_token_encrypted", "agency__refresh_token_encrypted")
 
@@ -106,7 +106,7 @@ def go_on(pk: str) -> str:
     comparison = _take_turn(uuid.UUID(pk))
     if comparison is None:
         return "nothing to do"
-    read(comparison, must_stop=_budget())
+    read(comparison, must_stop=deadline(BUDGET_S))
     if comparison.is_running and not comparison.tries:
         async_task("integrations.reconcile.go_on", pk)
     return "running" if comparison.is_running else comparison.cause or "done"
@@ -198,11 +198,6 @@ def _save(comparison: Comparison, **columns: Any) -> None:
     comparison.save(update_fields=list(columns))
 
 
-def _budget() -> Callable[[], bool]:
-    stop_at = time.monotonic() + BUDGET_S
-    return lambda: time.monotonic() >= stop_at
-
-
 # --- What it shows ---
 
 
@@ -279,26 +274,23 @@ def _counted(rows: Any, by: str) -> dict[Any, int]:
 # --- What is done about it ---
 
 
-def fetch(comparison: Comparison, ids: Iterable[str] | None = None) -> int:
+def fetch(
+    comparison: Comparison, ids: Iterable[str] | None = None, *, ended_too: bool = False
+) -> int:
     """Have the tokens of these fetched that are missing here (None: all); return how many wait.
 
-    By itself nothing is begun again that was ended here on purpose; when it is named, it is.
+    `ended_too`: begin again what was ended here on purpose, too; for that somebody has to ask.
     """
-    rows = missing_here(comparison).order_by("pk")
+    chosen = missing_here(comparison).order_by("pk")
     if ids is not None:
-        named = set(ids)
-        chosen = (one for one in rows.iterator() if one.resource_id in named)
-    else:
-        chosen = rows.iterator()
+        chosen = chosen.filter(resource_id__in=list(ids))
     found = 0
-    for batch in _batches(chosen):
+    for batch in batches(chosen.iterator()):
         locations = [
             InstalledLocation(one.resource_id, one.name, one.version_id, one.installed_at)
             for one in batch
         ]
-        found += note_listed(
-            comparison.agency, locations, comparison.begun_at, ended_too=ids is not None
-        )
+        found += note_listed(comparison.agency, locations, comparison.begun_at, ended_too=ended_too)
     if found:
         async_task("integrations.tasks.tick")
     return found
@@ -317,7 +309,7 @@ def fetch_all(comparison_pk: str) -> int:
     comparison = Comparison.objects.select_related("agency").filter(pk=comparison_pk).first()
     if comparison is None:
         return 0
-    return fetch(comparison, missing_here(comparison).values_list("resource_id", flat=True))
+    return fetch(comparison, ended_too=True)
 
 
 def end_missing(comparison: Comparison, ids: Iterable[uuid.UUID], *, caller: str) -> int:
@@ -340,7 +332,7 @@ def end_unlisted(comparison_pk: str, pks: list[str], caller: str, tries: int = 0
     comparison = Comparison.objects.select_related("agency").filter(pk=comparison_pk).first()
     if comparison is None:
         return 0
-    must_stop = _budget()
+    must_stop = deadline(BUDGET_S)
     left: deque[str] = deque(pks)
     failed: list[str] = []
     error: HighLevelError | DecryptError | None = None
@@ -410,14 +402,3 @@ def end_if_unlisted(
         trigger="staff",
         caller=caller,
     )
-
-
-def _batches(rows: Iterable[Any]) -> Iterator[list[Any]]:
-    batch = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

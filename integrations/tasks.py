@@ -5,7 +5,6 @@ The queue keeps arguments and results in the database for anyone to read: no tok
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -78,7 +77,10 @@ def tick() -> dict[str, int]:
 def _renew_due(budget_s: float, **which: int) -> list[Outcome]:
     """Renew those due that are so, batch by batch; what is left in the end rings for a tick if it
     looks as if that would help."""
-    is_over, is_outage = _budget(budget_s), bulk.seen_lately(lambda: outage.current() is not None)
+    is_over, is_outage = (
+        bulk.deadline(budget_s),
+        bulk.seen_lately(lambda: outage.current() is not None),
+    )
     outcomes: list[Outcome] = []
 
     def renew(row: GoHighLevelIntegration) -> Outcome:
@@ -103,7 +105,7 @@ def _read_due(which: dict[str, int]) -> list[GoHighLevelIntegration]:
 
 def _spend(budget_s: float, work: Callable[[uuid.UUID], object], installs: list[uuid.UUID]) -> None:
     """Do the work for as many of the installs as can be begun in that time."""
-    is_over = _budget(budget_s)
+    is_over = bulk.deadline(budget_s)
     bulk.side_by_side(bulk.guarded(lambda pk: is_over() or work(pk), None), installs)
 
 
@@ -121,12 +123,6 @@ def _renew(pk: uuid.UUID, row: GoHighLevelIntegration | None = None) -> Outcome:
         return Outcome.SKIPPED
 
 
-def _budget(budget_s: float) -> Callable[[], bool]:
-    """Return whether so many seconds have passed since this call."""
-    stop_at = time.monotonic() + budget_s
-    return lambda: time.monotonic() >= stop_at
-
-
 def refresh_one(pk: str, trigger: str, caller: str, asked_at: str) -> str:
     result = refresh_integration(
         uuid.UUID(pk), trigger=trigger, caller=caller, asked_at=datetime.fromisoformat(asked_at)
@@ -138,7 +134,7 @@ def renew_batch(job_id: str, ids: list[str]) -> None:
     """Renew a batch of a job; what is not begun in time is rung for again."""
     heartbeat.beat(heartbeat.WORKER)  # the tick may have to wait behind a large job
     job = RenewalJob.objects.get(pk=job_id)
-    if not bulk.run_batch(job, [uuid.UUID(pk) for pk in ids], must_stop=_budget(BUDGET_S)):
+    if not bulk.run_batch(job, [uuid.UUID(pk) for pk in ids], must_stop=bulk.deadline(BUDGET_S)):
         async_task("integrations.tasks.renew_batch", job_id, ids)
 
 
@@ -178,7 +174,7 @@ def watch_keys() -> dict[str, int]:
 
 def rotate_keys(pk: int) -> bool:
     """Re-encrypt for a while; what is left is rung for again."""
-    done = rotation.run(KeyRotation.objects.get(pk=pk), must_stop=_budget(BUDGET_S))
+    done = rotation.run(KeyRotation.objects.get(pk=pk), must_stop=bulk.deadline(BUDGET_S))
     if not done:
         async_task("integrations.tasks.rotate_keys", pk)
     return done

@@ -115,7 +115,7 @@ def test_one_that_ended_here_by_mistake_can_be_fetched_by_name_but_not_by_itself
     with time_machine.travel(timezone.now() + timedelta(hours=1)):
         comparison = compare(agency, work, fetches=True)
         assert names(reconcile.missing_here(comparison)) == [row.resource_id]
-        assert reconcile.fetch(comparison, [row.resource_id]) == 1
+        assert reconcile.fetch(comparison, [row.resource_id], ended_too=True) == 1
         work()
     row.refresh_from_db()
     assert row.status == Status.ACTIVE
