@@ -470,7 +470,8 @@ class _Renewal:
         columns = token_columns(
             self.row, tokens, client_id=self.client.client_id, sent_at=attempt.started_at
         )
-        if self.row.status == Status.WAITING:
+        # The token before may have been too bad to ask for it.
+        if self.row.status == Status.WAITING or not self.row.name:
             columns["finish_at"] = columns["renewed_at"]
         if tokens.life_is_assumed:
             attempt.cause = "life_unclear"

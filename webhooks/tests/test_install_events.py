@@ -584,3 +584,18 @@ def test_an_agencys_install_without_a_sign_in_waits_for_it(post, run_worker, com
     assert row.cause == "waiting_for_sign_in"
     come_back(world.install(agency.id, [], redirect_uri=REDIRECT_URI))
     assert states() == {agency.id: State.HEALTHY}
+
+
+def test_a_name_that_a_void_token_could_not_fetch_comes_with_the_next_one(
+    world, install_agency, run_worker
+):
+    agency = install_agency(locations=1)
+    run_worker()
+    [location] = world.locations(agency.resource_id)
+    row = row_of(location.id)
+    GoHighLevelIntegration.objects.filter(pk=row.pk).update(
+        name="", status=Status.REFUSED, cause="refused", renew_at=timezone.now(), finish_at=None
+    )
+    tick()
+    tick()
+    assert (row_of(location.id).status, row_of(location.id).name) == ("active", location.name)
