@@ -70,3 +70,10 @@ def test_it_makes_no_key_when_it_is_asked_wrongly(arguments):
     with pytest.raises((CommandError, SystemExit)):
         call_command("create_api_key", *arguments)
     assert not ApiKey.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101])
+def test_a_name_that_cannot_be_kept_is_bad_usage(db, name):
+    with pytest.raises(CommandError, match="a name has 1 to 100 characters"):
+        call_command("create_api_key", name, "--scope", "proxy")
+    assert not ApiKey.objects.exists()

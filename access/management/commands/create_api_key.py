@@ -11,14 +11,14 @@ from django.utils import timezone
 
 from access.audit import record_system
 from access.keys import create_api_key
-from access.models import Scope
+from access.models import ApiKey, Scope
 
 
 class Command(BaseCommand):
     help = "Create an API key and print it. It is shown this once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", help="Which back end will use it, e.g. billing.")
+        parser.add_argument("name", type=key_name, help="Which back end will use it, e.g. billing.")
         parser.add_argument("--scope", action="append", required=True, choices=Scope.values)
         parser.add_argument(
             "--install", action="append", default=[], type=uuid.UUID, help="Limit to this install."
@@ -57,6 +57,14 @@ class Command(BaseCommand):
                 "key.create", by="create_api_key", target=key, scopes=key.scopes, limits=limits
             )
         self.stdout.write(text)
+
+
+def key_name(text: str) -> str:
+    """Errors: ArgumentTypeError for an empty name, or one that is too long to be kept."""
+    longest = ApiKey._meta.get_field("name").max_length or 0
+    if not 0 < len(text.strip()) <= longest:
+        raise ArgumentTypeError(f"a name has 1 to {longest} characters")
+    return text.strip()
 
 
 def moment(text: str) -> datetime:
