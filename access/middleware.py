@@ -8,6 +8,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import add_never_cache_headers
+from django.utils.deprecation import MiddlewareMixin
 from django_htmx.http import HttpResponseClientRedirect
 
 from access.mfa import UnreadableFactor, lacks_required_factor
@@ -19,14 +20,8 @@ _OPEN_VIEWS = {"account_change_password", "account_logout", "account_login"}
 _FACTOR_VIEWS = _OPEN_VIEWS | {"account_reauthenticate"}
 
 
-class PasswordChangeMiddleware:
+class PasswordChangeMiddleware(MiddlewareMixin):
     """Send whoever signed in with a one-time password to choose their own before anything else."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: object, args: object, kwargs: object
@@ -38,14 +33,8 @@ class PasswordChangeMiddleware:
         return None
 
 
-class SecondFactorMiddleware:
+class SecondFactorMiddleware(MiddlewareMixin):
     """Send whoever has a role of REQUIRE_MFA_FOR, and no second factor, to set one up first."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: object, args: object, kwargs: object
@@ -85,14 +74,10 @@ class TimeZoneMiddleware:
         return None
 
 
-class HtmlNotKeptMiddleware:
+class HtmlNotKeptMiddleware(MiddlewareMixin):
     """Let nobody keep a page that says nothing about it: allauth's show recovery codes."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         is_html = response.get("Content-Type", "").startswith("text/html")
         if is_html and not response.has_header("Cache-Control"):
             add_never_cache_headers(response)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from django.core.exceptions import ObjectDoesNotExist
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.utils.deprecation import MiddlewareMixin
 
 from access.models import Scope
 from integrations.auth import Caller, Requires
@@ -38,14 +39,8 @@ def needs_fresh_token(scope: Scope) -> Callable[[V], V]:
     return mark
 
 
-class FreshTokenMiddleware:
+class FreshTokenMiddleware(MiddlewareMixin):
     """Put caller and token into the request of each view marked with `needs_fresh_token`."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
 
     def process_view(
         self, request: FreshTokenRequest, view: Any, args: object, kwargs: Mapping[str, Any]
@@ -67,14 +62,10 @@ def is_machine_path(request: HttpRequest) -> bool:
     return request.path_info.startswith(("/app/", "/ghl/"))
 
 
-class JsonErrorMiddleware:
+class JsonErrorMiddleware(MiddlewareMixin):
     """Give Django's own 400, 404, 405 and 500 under /app/ the JSON error shape."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         codes = _CODES if request.resolver_match else _EARLY_CODES
         code = codes.get(response.status_code)
         is_json = response.get("Content-Type", "").startswith("application/json")
