@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +24,9 @@ from integrations.models import (
 
 # Of each column of a comparison; what is left is told as a number.
 MOST_SHOWN = 200
+# More agencies than anybody ticks one by one. A key for others is limited to accounts, or made by
+# the command; people are limited to others by their ids.
+MOST_CHOICES = 300
 
 
 @dataclass(frozen=True)
@@ -132,3 +135,12 @@ def side_by_side(one: Compared) -> dict[str, Any]:
     here = reconcile.missing_here(one.done).order_by("name", "pk")[:MOST_SHOWN]
     there = reconcile.missing_there(one.done).order_by("name", "pk")[:MOST_SHOWN]
     return {"missing_here": list(here), "missing_there": list(there)}
+
+
+def agency_choices(person: User, chosen: Iterable[str]) -> list[tuple[str, str]]:
+    """What the person can tick in a form: the installed agencies that they may see, their own, and
+    those chosen before, whose own install may be missing or have ended."""
+    rows = GoHighLevelIntegration.objects.visible_to(person).filter(user_type=COMPANY)
+    known = dict(rows.order_by("name").values_list("resource_id", "name")[:MOST_CHOICES])
+    known |= {agency: known.get(agency, "") for agency in [*person.agencies, *chosen]}
+    return [(agency, f"{name} ({agency})" if name else agency) for agency, name in known.items()]

@@ -14,7 +14,7 @@ from django.http import Http404, QueryDict
 from django.utils import timezone
 
 from access.models import User
-from dashboard.keys import MOST_AGENCIES
+from dashboard.agency import agency_choices
 from dashboard.sentences import Look, Tone
 from dashboard.times import clock
 from integrations.models import COMPANY, GoHighLevelIntegration
@@ -195,7 +195,7 @@ class EndpointForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.person = person
         field: Any = self.fields["agencies"]
-        field.choices = self._agencies(endpoint.agencies if endpoint else [])
+        field.choices = agency_choices(person, endpoint.agencies if endpoint else ())
         if not field.choices:
             field.help_text = "No agency is known yet: it gets the events of all."
 
@@ -230,13 +230,6 @@ class EndpointForm(forms.Form):
     @property
     def fields_of_row(self) -> dict[str, Any]:
         return {name: value for name, value in self.cleaned_data.items() if name != "id"}
-
-    def _agencies(self, present: list[str]) -> list[tuple[str, str]]:
-        own = GoHighLevelIntegration.objects.visible_to(self.person).filter(user_type=COMPANY)
-        known = dict(own.order_by("name").values_list("resource_id", "name")[:MOST_AGENCIES])
-        # Its agency's own install may be missing, or have ended.
-        known |= {agency: known.get(agency, "") for agency in [*self.person.agencies, *present]}
-        return [(pk, f"{name} ({pk})" if name else pk) for pk, name in known.items()]
 
 
 def known_types() -> list[str]:

@@ -16,15 +16,13 @@ from django.utils import timezone
 
 from access.keys import lint
 from access.models import ApiKey, KeyAlert, Scope, User
+from dashboard.agency import agency_choices
 from integrations import handouts
-from integrations.models import COMPANY, GoHighLevelIntegration
+from integrations.models import GoHighLevelIntegration
 
 MOST_KEYS = 500
 MOST_READS = 100
 MOST_ALERTS = 20
-# More agencies than anybody ticks one by one; a key for others is limited to accounts, or made by
-# the command.
-MOST_AGENCIES = 300
 LATELY = timedelta(hours=24)
 OVERLAPS = [(0, "at once"), (1, "in an hour"), (24, "in a day"), (168, "in a week")]
 LIVES = [("30", "in 30 days"), ("90", "in 90 days"), ("365", "in a year"), ("", "never")]
@@ -143,7 +141,7 @@ class KeyForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.person = person
         field: Any = self.fields["agencies"]
-        field.choices = self._agencies()
+        field.choices = agency_choices(person, self.key.agencies if self.key else ())
 
     def clean_installs(self) -> list[str]:
         named = set(self.cleaned_data["installs"].split())
@@ -169,13 +167,6 @@ class KeyForm(forms.Form):
     def expires_at(self) -> datetime | None:
         days = self.cleaned_data["life"]
         return timezone.now() + timedelta(days=int(days)) if days else None
-
-    def _agencies(self) -> list[tuple[str, str]]:
-        own = GoHighLevelIntegration.objects.visible_to(self.person).filter(user_type=COMPANY)
-        known = dict(own.order_by("name").values_list("resource_id", "name")[:MOST_AGENCIES])
-        also = [*self.person.agencies, *(self.key.agencies if self.key else ())]
-        known |= {agency: known.get(agency, "") for agency in also}
-        return [(pk, f"{name} ({pk})" if name else pk) for pk, name in known.items()]
 
 
 class KeyChangeForm(KeyForm):

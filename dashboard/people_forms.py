@@ -10,10 +10,7 @@ from django.core.exceptions import ValidationError
 
 from access.models import Invitation, User
 from access.roles import Role
-from integrations.models import COMPANY, GoHighLevelIntegration
-
-# More agencies than anybody ticks one by one; further ones are named by their ids.
-MOST_AGENCIES = 300
+from dashboard.agency import agency_choices
 
 _ROLE_WORDS = {
     Role.VIEWER: "Viewer: looks",
@@ -43,10 +40,10 @@ class RoleForm(forms.Form):
         help_text="Of agencies that are not in the list, separated by spaces.",
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, by: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         field = cast(forms.MultipleChoiceField, self.fields["agencies"])
-        field.choices = _agencies(self.initial.get("agencies", []))
+        field.choices = agency_choices(by, self.initial.get("agencies", ()))
 
     def chosen_agencies(self) -> list[str]:
         return [*self.cleaned_data["agencies"], *self.cleaned_data["more_agencies"].split()]
@@ -99,11 +96,3 @@ class TimeZoneForm(forms.Form):
         choices=lambda: [("", "UTC"), *((name, name) for name in sorted(available_timezones()))],
         widget=forms.Select(attrs={"class": "form-select"}),
     )
-
-
-def _agencies(chosen: list[str]) -> list[tuple[str, str]]:
-    """The installed agencies, and those chosen before."""
-    installed = GoHighLevelIntegration.objects.filter(user_type=COMPANY).order_by("name")
-    known = dict(installed.values_list("resource_id", "name")[:MOST_AGENCIES])
-    known |= {agency: known.get(agency, "") for agency in chosen}
-    return [(agency, f"{name} ({agency})" if name else agency) for agency, name in known.items()]

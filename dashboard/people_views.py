@@ -51,7 +51,7 @@ def people_list(request: HtmxRequest) -> HttpResponse:
 
 @staff_page(Permission.PEOPLE, audit="person.invite", sudo=True)
 def people_invite(request: HtmxRequest) -> HttpResponse:
-    form = InvitationForm(request.POST or None)
+    form = InvitationForm(request.POST or None, by=request.user)
     if request.method == "POST" and form.is_valid():
         try:
             with transaction.atomic():
@@ -107,7 +107,7 @@ def people_invitation_revoke(request: HtmxRequest, pk: uuid.UUID) -> HttpRespons
 def people_edit(request: HtmxRequest, pk: int) -> HttpResponse:
     person = get_object_or_404(User.objects.prefetch_related("groups"), pk=pk, is_staff=True)
     initial = {"role": person.role, "agencies": person.agencies}
-    form = RoleForm(request.POST or None, initial=initial)
+    form = RoleForm(request.POST or None, by=request.user, initial=initial)
     if request.method == "POST" and form.is_valid():
         role: Role = form.cleaned_data["role"]
         agencies = form.chosen_agencies()
