@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 
+from access.roles import Permission
 from alerts import digest, links
 from alerts.kinds import STANDSTILL
 from alerts.links import Act
@@ -135,7 +136,7 @@ def may_act(channel: Channel) -> bool:
     """Whether whoever reads the channel may snooze: its owner by their role; a team's reader by
     whoever added it."""
     owner = channel.owner
-    return owner is None or owner.has_perm("access.operate_installs")
+    return owner is None or owner.has_perm(Permission.OPERATE)
 
 
 def _facts(incident: Incident, now: datetime) -> list[str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import Avg, Count, F, Max, Min, Q, Sum
 from django.utils import timezone
 
@@ -214,7 +214,5 @@ def _hour(moment: datetime) -> datetime:
 
 def _unique_fields(names: list[str]) -> dict[str, Any]:
     """MariaDB finds the conflict by itself, the others want to be told."""
-    from django.db import connection
-
     takes_target = connection.features.supports_update_conflicts_with_target
     return {"unique_fields": names} if takes_target else {}

@@ -63,13 +63,6 @@ def read_all() -> dict[str, datetime]:
     return dict(Heartbeat.objects.values_list("name", "at"))
 
 
-def read() -> datetime | None:
-    """Return since when worker and scheduler have not both shown themselves; None when neither
-    ever did. A worker whose scheduler stands still renews nothing by itself."""
-    seen = read_all()
-    return min((seen[name] for name in PARTS if name in seen), default=None)
-
-
 def standing_still(now: datetime) -> dict[str, datetime | None]:
     """Return those that show no sign of life, and their last one: None if there never was any."""
     last = read_all()

@@ -223,10 +223,6 @@ class Delivery(models.Model):
         return f"{self.message_id} {self.status}"
 
     @property
-    def is_test(self) -> bool:
-        return self.event_id is None
-
-    @property
     def message_id(self) -> str:
         """The webhook-id: the same at each try, and each time the event is sent again."""
         return f"msg_test_{self.pk}" if self.event_id is None else f"msg_{self.event_id.hex}"

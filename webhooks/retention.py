@@ -32,12 +32,6 @@ def purge(now: datetime) -> dict[str, int]:
     return {"events": deleted, "counts": counts}
 
 
-def keep_days(kind: str) -> int:
-    """Return how many days events of this type are kept; 0: for ever."""
-    days: int = settings.WEBHOOK_KEEP_DAYS_BY_TYPE.get(kind, settings.WEBHOOK_KEEP_DAYS)
-    return days
-
-
 def count_stock(now: datetime) -> None:
     """Note how many events of each type there are, and how long their bodies are in all."""
     counted = GoHighLevelWebhook.objects.order_by().values("type")

@@ -301,7 +301,7 @@ def test_a_test_event_is_put_on_its_way(staff_client):
     endpoint = make_endpoint()
     answer = staff_client.post(path("endpoint-test", endpoint.pk), follow=True)
     assert "Test event" in text_of(answer)
-    assert Delivery.objects.get().is_test
+    assert Delivery.objects.get().event_id is None
 
 
 def test_nothing_is_sent_again_to_one_that_is_off(staff_client):
