@@ -241,7 +241,7 @@ def list_installs(request: ApiRequest, filters: Query[ListFilter]) -> dict[str, 
 
 
 @api.get(
-    "/status/{uuid:pk}/",
+    "/status/{any_uuid:pk}/",
     auth=Requires(Scope.INTEGRATIONS_READ),
     response=_answers(InstallStatus, 404),
 )
@@ -282,7 +282,7 @@ def token_health(request: ApiRequest) -> dict[str, Any]:
 
 
 @api.get(
-    "/get-token/{uuid:pk}/",
+    "/get-token/{any_uuid:pk}/",
     auth=Requires(Scope.TOKENS_READ),
     response=_answers(Token, 404, 409, 410),
 )
@@ -315,7 +315,7 @@ def get_token(
 
 
 @api.post(
-    "/refresh/{uuid:pk}/",
+    "/refresh/{any_uuid:pk}/",
     auth=Requires(Scope.TOKENS_REFRESH),
     response=_answers(Renewed, 404, 409, 410),
 )
@@ -377,7 +377,9 @@ def bulk_refresh(request: ApiRequest, body: BulkRefreshIn | None = None) -> Stat
     )
 
 
-@api.get("/jobs/{uuid:pk}/", auth=Requires(Scope.TOKENS_REFRESH), response=_answers(JobDetail, 404))
+@api.get(
+    "/jobs/{any_uuid:pk}/", auth=Requires(Scope.TOKENS_REFRESH), response=_answers(JobDetail, 404)
+)
 def job_status(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
     """How far a bulk renewal is, and which installs it could not renew (the first 500)."""
     job = _get_job(request.auth, pk)
@@ -388,7 +390,7 @@ def job_status(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
 
 
 @api.post(
-    "/jobs/{uuid:pk}/cancel/", auth=Requires(Scope.TOKENS_REFRESH), response=_answers(Job, 404)
+    "/jobs/{any_uuid:pk}/cancel/", auth=Requires(Scope.TOKENS_REFRESH), response=_answers(Job, 404)
 )
 def cancel_job(request: ApiRequest, pk: uuid.UUID) -> dict[str, Any]:
     """Begin nothing more of a bulk renewal; what is done stays done."""

@@ -364,6 +364,18 @@ def test_get_token_gives_the_stored_token(api, make_install):
     assert row.last_used_at is not None
 
 
+@pytest.mark.parametrize("written", [str.upper, lambda pk: pk.replace("-", "")])
+def test_an_id_may_be_written_in_capitals_or_without_hyphens(api, make_install, written):
+    pk = make_install().pk
+    told = api().get(f"/app/status/{written(str(pk))}/").json()
+    assert told["id"] == str(pk)
+
+
+@pytest.mark.parametrize("rubbish", ["-" * 36, "0" * 33, "x" * 36])
+def test_what_is_no_id_is_not_found(api, db, rubbish):
+    assert_error(api().get(f"/app/status/{rubbish}/"), 404, "not_found")
+
+
 def test_get_token_never_gives_a_refresh_token(api, install_location):
     row = install_location()
     answer = api().get(f"/app/get-token/{row.pk}/").content.decode()
