@@ -19,6 +19,7 @@ from dashboard import agency as agencies
 from dashboard.found import Found
 from dashboard.htmx import HtmxRequest, installs_of, panel, staff_page
 from dashboard.selection import read_ids
+from dashboard.sentences import accounts
 from dashboard.summary import TILES, summarise
 from dashboard.tables import install_table, shown_columns
 from integrations import reconcile, scopes, snapshots
@@ -103,7 +104,7 @@ def agency_fetch(request: HtmxRequest, company_id: str) -> HttpResponse:
         record(request, "agency.fetch", target=install, found=found)
     text = "Nothing to fetch any more."
     if found:
-        text = f"Fetching {_accounts(found)}; they show as waiting until HighLevel has answered."
+        text = f"Fetching {accounts(found)}; they show as waiting until HighLevel has answered."
     messages.info(request, text)
     return redirect("dashboard:agency-reconcile", company_id=company_id)
 
@@ -133,15 +134,11 @@ def agency_end_missing(request: HtmxRequest, company_id: str) -> HttpResponse:
             asked = reconcile.end_missing(comparison, ids, caller=request.user.get_username())
             record(request, "agency.end_missing", target=install, count=asked)
         text = (
-            f"Asking HighLevel once more about {_accounts(asked)}; what is gone there ends here. "
+            f"Asking HighLevel once more about {accounts(asked)}; what is gone there ends here. "
             "What HighLevel does not answer about stays in the list."
         )
         messages.info(request, text)
     return redirect("dashboard:agency-reconcile", company_id=company_id)
-
-
-def _accounts(n: int) -> str:
-    return "1 account" if n == 1 else f"{n:,} accounts"
 
 
 def _list_context(request: HtmxRequest) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from alerts import incidents
 from dashboard.alert_forms import SnoozeForm
 from dashboard.htmx import HtmxRequest, list_as_shown, next_page, staff_page
 from dashboard.selection import Selection, read_selection
-from dashboard.sentences import LOOKS
+from dashboard.sentences import LOOKS, accounts
 from dashboard.summary import summarise
 from dashboard.undo import offer_undo, take_back
 from integrations import bulk, ending, snapshots
@@ -164,8 +164,7 @@ def _deactivate(request: HtmxRequest, selection: Selection) -> HttpResponse:
         return n
 
     n = deactivate()
-    accounts = "1 account" if n == 1 else f"{n:,} accounts"
-    offer_undo(request, f"{accounts} switched off.", "deactivate", ids)
+    offer_undo(request, f"{accounts(n)} switched off.", "deactivate", ids)
     return redirect(_list(request))
 
 
@@ -182,8 +181,9 @@ def _snooze(request: HtmxRequest, selection: Selection) -> HttpResponse:
             troubled.iterator(), until=until, reason=reason, by=request.user.get_username()
         )
         record(request, "alert.snooze", count=n, reason=reason)
-    accounts = "1 account" if n == 1 else f"{n:,} accounts"
-    offer_undo(request, f"No alerts about {accounts} for a while.", "snooze", [moment.isoformat()])
+    offer_undo(
+        request, f"No alerts about {accounts(n)} for a while.", "snooze", [moment.isoformat()]
+    )
     return redirect(_list(request))
 
 

@@ -17,6 +17,10 @@ from integrations.health import State, Status
 from integrations.models import UNFINISHED, GoHighLevelIntegration
 
 
+def accounts(n: int) -> str:
+    return "1 account" if n == 1 else f"{n:,} accounts"
+
+
 class Tone(StrEnum):
     """Red: someone must act now. Amber: watching. Grey: off or unknown. Green is quiet."""
 

@@ -39,6 +39,7 @@ from dashboard.htmx import (
 )
 from dashboard.links import install_link
 from dashboard.selection import MOST_TICKED, read_ids
+from dashboard.sentences import accounts
 from dashboard.summary import TILES, summarise, worst_first
 from dashboard.tables import (
     COLUMNS,
@@ -233,8 +234,8 @@ def demo_data_remove(request: HtmxRequest) -> HttpResponse:
         return removed
 
     removed = remove()
-    accounts = "1 demo account" if removed == 1 else f"{removed} demo accounts"
-    messages.success(request, f"{accounts} removed, with their renewals and events.")
+    gone = "1 demo account" if removed == 1 else f"{removed} demo accounts"
+    messages.success(request, f"{gone} removed, with their renewals and events.")
     return redirect("dashboard:overview")
 
 
@@ -348,6 +349,5 @@ def _changed_part(request: HtmxRequest, install: GoHighLevelIntegration) -> Http
 def _bulk_sentence(asked: int, skipped: int) -> str:
     if not asked and not skipped:
         return "Tick the accounts to refresh first."
-    accounts = "1 account" if asked == 1 else f"{asked} accounts"
-    text = f"Refreshing {accounts}"
+    text = f"Refreshing {accounts(asked)}"
     return f"{text}; {skipped} skipped (removed, or refreshing already)." if skipped else f"{text}…"
