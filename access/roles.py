@@ -1,4 +1,4 @@
-"""What staff may do. Roles are Django groups: an owner may change what a role holds in the admin.
+"""What staff may do. Roles are Django groups: superusers may change in the admin what one holds.
 
 A person may also be limited to some agencies (`User.agencies`); then nothing else exists for them.
 """

@@ -26,7 +26,7 @@ FOREIGN = {
     "mfa_authenticate": Audience(Who.ANYONE, audit="person.sign_in"),
     "mfa_": Audience(Who.STAFF, "their own", audit="person.add_factor"),
     "usersessions_list": Audience(Who.STAFF, "their own", no_audit=_OWN_SIGN_IN),
-    # access/admin.py records what is changed there.
+    # access/admin_site.py records what is changed there.
     "admin:login": Audience(Who.ANYONE, audit="person.sign_in"),
     "admin:jsi18n": Audience(Who.STAFF, "the admin", no_audit=ONLY_SHOWS),
     "admin:": Audience(Who.STAFF, "the admin", audit="admin.change"),

@@ -151,12 +151,17 @@ def _switch_on(rows: IntegrationQuerySet, status: Status, cause: str, caller: st
 # --- Ended by staff ---
 
 
+class NothingToShow(Exception):
+    """There is no token that could prove to HighLevel who asks."""
+
+
 def disconnect(install: GoHighLevelIntegration, *, caller: str) -> int:
     """Remove the app from the account at HighLevel, then end the install here, an agency's with
     all its sub-accounts; return how many ended. May be repeated.
 
     A sub-account is removed by its own token alone: with its agency's, HighLevel may take the
-    whole agency to be meant. Errors: HighLevelError, DecryptError; then nothing has ended here.
+    whole agency to be meant. Errors: HighLevelError, DecryptError, NothingToShow; then nothing has
+    ended here.
     """
     if not install.access_token_encrypted:
         raise NothingToShow
@@ -168,10 +173,6 @@ def disconnect(install: GoHighLevelIntegration, *, caller: str) -> int:
     client = HighLevel.from_settings()
     call_with_token(install, partial(client.uninstall, reason=REASON, **account))
     return _end_by_staff(install, "disconnected", caller)
-
-
-class NothingToShow(Exception):
-    """There is no token that could prove to HighLevel who asks."""
 
 
 def end_here(install: GoHighLevelIntegration, *, caller: str) -> int:
