@@ -85,7 +85,7 @@ def status_link_delete(request: HtmxRequest, pk: uuid.UUID) -> HttpResponse:
 @public
 @require_safe
 def status_badge(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    summary = _summary(pk, timezone.now())
+    summary = _summary(get_object_or_404(StatusLink, pk=pk), timezone.now())
     label, text = "HighLevel accounts", _short(summary)
     left, right = round(len(label) * _LETTER + 12), round(len(text) * _LETTER + 12)
     context = {
@@ -105,7 +105,7 @@ def status_badge(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
 @public
 @require_safe
 def status_json(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
-    summary = _summary(pk, timezone.now())
+    summary = _summary(get_object_or_404(StatusLink, pk=pk), timezone.now())
     counts = {tile.group: summary.counts[tile.group] for tile in TILES}
     told = {"status": summary.tone, "sentence": summary.sentence, "total": summary.live}
     return _cached(JsonResponse({**told, **counts, "health_percentage": summary.percentage}))
@@ -117,13 +117,12 @@ def status_wall(request: HttpRequest, pk: uuid.UUID) -> HttpResponse:
     """The screen for a television; it loads itself anew."""
     now = timezone.now()
     link = get_object_or_404(StatusLink, pk=pk)
-    summary = _summary(pk, now)
+    summary = _summary(link, now)
     context = {"now": now, "link": link, "summary": summary, "tiles": TILES, "every_s": CACHE_S}
     return _cached(render(request, "dashboard/status_wall.html", context))
 
 
-def _summary(pk: uuid.UUID, now: datetime) -> Summary:
-    link = get_object_or_404(StatusLink, pk=pk)
+def _summary(link: StatusLink, now: datetime) -> Summary:
     return summarise(snapshots.counts_of_agency(link.company_id, now))
 
 
