@@ -19,5 +19,5 @@ class WebhooksConfig(AppConfig):
         }
         register(Sealed(Endpoint, secrets))
 
-        post_migrate.connect(tasks.ensure_sweep, sender=self)
-        post_spawn.connect(tasks.ensure_sweep)
+        post_migrate.connect(tasks.ensure_schedules, sender=self)
+        post_spawn.connect(tasks.ensure_schedules)

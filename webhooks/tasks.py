@@ -49,7 +49,7 @@ def send_again_since(endpoint_id: str, since: str, until: str) -> str:
     return "goes on"
 
 
-def ensure_sweep(**_: object) -> None:
+def ensure_schedules(**_: object) -> None:
     ensure_minutely(SWEEP, "webhooks.tasks.scheduled_sweep")
     ensure_minutely(DELIVERIES, "webhooks.tasks.deliver")
     ensure_nightly(PURGE, "webhooks.tasks.purge", "20 3 * * *")

@@ -116,8 +116,8 @@ def test_the_sweep_finds_what_the_bell_lost(post, effects):
 
 
 def test_the_sweep_rings_every_minute_and_is_planned_once():
-    tasks.ensure_sweep()
-    tasks.ensure_sweep()
+    tasks.ensure_schedules()
+    tasks.ensure_schedules()
     schedule = Schedule.objects.get(func="webhooks.tasks.scheduled_sweep")
     assert (schedule.schedule_type, schedule.minutes, schedule.repeats) == ("I", 1, -1)
 

@@ -115,6 +115,6 @@ def test_it_counts_what_is_left():
 
 
 def test_it_runs_each_night():
-    tasks.ensure_sweep()
-    tasks.ensure_sweep()
+    tasks.ensure_schedules()
+    tasks.ensure_schedules()
     assert Schedule.objects.get(func="webhooks.tasks.purge").cron == "20 3 * * *"
