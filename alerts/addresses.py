@@ -22,7 +22,7 @@ from django.core.validators import validate_email
 
 from alerts.models import Channel
 from integrations.crypto import keyring
-from webhooks.addresses import is_public
+from webhooks.guarded_http import is_public
 
 if TYPE_CHECKING:
     import apprise

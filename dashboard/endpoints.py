@@ -18,8 +18,8 @@ from dashboard.agency import agency_choices
 from dashboard.sentences import Look, Tone
 from dashboard.times import clock
 from integrations.models import COMPANY, GoHighLevelIntegration
-from webhooks.addresses import BadUrl, check_url
 from webhooks.forwarding_models import clean_types
+from webhooks.guarded_http import BadUrl, check_url
 from webhooks.models import Delivery, Endpoint, EventStock
 
 PER_PAGE = 50

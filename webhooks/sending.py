@@ -25,7 +25,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from webhooks.addresses import AddressRefused, BadUrl, Cut, check_url, make_session
+from webhooks.guarded_http import AddressRefused, BadUrl, Cut, check_url, make_session
 
 THREADS = 32
 CONNECT_TIMEOUT_S = 5.0

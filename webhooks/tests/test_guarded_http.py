@@ -18,8 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook
 
-from webhooks import addresses, sending
-from webhooks.addresses import BadUrl, check_url, is_public
+from webhooks import guarded_http, sending
+from webhooks.guarded_http import BadUrl, check_url, is_public
 from webhooks.sending import Message, send
 from webhooks.tests.receiver import receiver
 
@@ -267,10 +267,10 @@ def test_the_name_stays_the_name_for_tls_and_host(settings, resolve, monkeypatch
     settings.FORWARD_ALLOW_PRIVATE_ADDRESSES = True
     with tls_server(tmp_path) as (port, certificate, asked):
         resolve("127.0.0.1")
-        untrusting = addresses.make_session(connections=1)
+        untrusting = guarded_http.make_session(connections=1)
         monkeypatch.setattr(sending, "_SESSION", untrusting)
         assert "certificate" in send(message(f"https://back-end.example.com:{port}/")).error
-        trusting = addresses.make_session(connections=1)
+        trusting = guarded_http.make_session(connections=1)
         trusting.verify = str(certificate)
         monkeypatch.setattr(sending, "_SESSION", trusting)
         asked.clear()
