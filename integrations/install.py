@@ -17,7 +17,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django_q.tasks import async_task
 
-from integrations import listing, scopes
+from integrations import listing, outage, scopes
 from integrations.crypto import DecryptError
 from integrations.health import OFF, Status
 from integrations.highlevel import (
@@ -65,7 +65,9 @@ def install_from_code(code: str) -> GoHighLevelIntegration:
     client = HighLevel.from_settings()
     asked_at = timezone.now()
     tokens = client.exchange_code(code, redirect_uri=settings.GHL_REDIRECT_URI)
-    return store_install(tokens, client_id=client.client_id, asked_at=asked_at)
+    row = store_install(tokens, client_id=client.client_id, asked_at=asked_at)
+    outage.end(begun_at=asked_at)
+    return row
 
 
 def store_install(

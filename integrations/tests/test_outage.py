@@ -258,6 +258,12 @@ def test_one_that_a_caller_names_and_fails_says_when_the_outage_is_tried_next(in
     assert 590 < response.json()["retry_after"] <= 600
 
 
+def test_an_install_ends_an_outage(world, in_outage, install_location):
+    world.clear_faults()
+    install_location()
+    assert outage.current() is None
+
+
 def test_a_success_of_the_tick_ends_an_outage_that_began_just_before(world, in_outage):
     """The tick looks for outages once a second; another process's may be younger than that."""
     world.clear_faults()
