@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from django.contrib import messages
 from django.db import transaction
@@ -95,9 +94,7 @@ def _preview(
         return redirect(_list(request))
     most = MOST_SWITCHED_OFF if name == "deactivate" else total
     number = min(total - skipped, most)
-    # The annotation is made in a function of its own, where the types do not follow it.
-    stated: Any = selection.rows.with_state(now)
-    affected = stated.exclude(state_now__in=action.skips)
+    affected = selection.rows.not_in_states(action.skips, now)
     context = {
         "action": action,
         "back_to": _list(request),
@@ -172,9 +169,7 @@ def _snooze(request: HtmxRequest, selection: Selection) -> HttpResponse:
     form, now = SnoozeForm(request.POST), timezone.now()
     if not form.is_valid():
         return _preview(request, "snooze", selection, form)
-    # The annotation is made in a function of its own, where the types do not follow it.
-    rows: Any = selection.rows.with_state(now)
-    troubled = rows.exclude(state_now__in=ACTIONS["snooze"].skips).order_by("pk")
+    troubled = selection.rows.not_in_states(ACTIONS["snooze"].skips, now).order_by("pk")
     until, reason = form.until(now), form.cleaned_data["reason"]
     with transaction.atomic():
         n, moment = incidents.snooze_installs(

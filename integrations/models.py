@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
@@ -66,6 +66,12 @@ class IntegrationQuerySet(models.QuerySet["GoHighLevelIntegration"]):
 
     def in_state(self, state: str, now: datetime) -> IntegrationQuerySet:
         return self.annotate(state_now=state_expression(now)).filter(state_now=state)
+
+    def not_in_states(self, states: Collection[str], now: datetime) -> IntegrationQuerySet:
+        # The annotation is made in a function of its own, where the types do not follow it.
+        rows: Any = self.with_state(now)
+        others: IntegrationQuerySet = rows.exclude(state_now__in=states)
+        return others
 
     def visible_to(self, user: User) -> IntegrationQuerySet:
         """The installs of the agencies that the person is limited to; all for most people."""
