@@ -12,7 +12,7 @@ from django.utils.deprecation import MiddlewareMixin
 from django_htmx.http import HttpResponseClientRedirect
 
 from access.mfa import UnreadableFactor, lacks_required_factor
-from access.zones import zone_of
+from access.times import zone_of
 
 # What a person with a one-time password still needs.
 _OPEN_VIEWS = {"account_change_password", "account_logout", "account_login"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 
-from access.zones import zone_of
+from access.times import zone_of
 from alerts import links
 from alerts.models import Channel, Delivery, Incident
 from integrations.health import State

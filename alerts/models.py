@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 
 from access.models import User
-from access.zones import zone_of
+from access.times import zone_of
 from alerts.kinds import About, Kind, about_of
 from integrations.crypto import keyring
 from integrations.models import GoHighLevelIntegration

@@ -18,6 +18,7 @@ from django.db import connection
 from django.db.models import Count, Exists, Min, OuterRef, Q, Sum
 
 from access.models import KeyAlert
+from access.times import hour_of
 from alerts.kinds import ACCESS, Kind
 from alerts.messages import span
 from alerts.models import Channel, Incident
@@ -199,7 +200,7 @@ def _parked_events() -> list[Trouble]:
 
 
 def _answers(now: datetime) -> list[Trouble]:
-    hour = (now - ANSWERS_OF).replace(minute=0, second=0, microsecond=0)
+    hour = hour_of(now - ANSWERS_OF)
     lately = AnswerCount.objects.filter(hour__gte=hour, last_at__gte=now - ANSWERS_OF)
     counted = dict(lately.values_list("outcome").annotate(n=Sum("count")).order_by())
     good = counted.get(Outcome.STORED, 0) + counted.get(Outcome.DUPLICATE, 0)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
+from access.times import hour_of
 from dashboard.sentences import Tone
 from dashboard.summary import OFF, TILES, summarise
 from integrations.models import HealthDay
@@ -54,7 +55,7 @@ class Day:
 
 def next_hours(seen: Snapshot, now: datetime) -> Ahead:
     """Lay out what comes due, from the snapshot's counts by hour."""
-    start = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    start = hour_of(now.astimezone(UTC))
     hours = [start + timedelta(hours=n) for n in range(HOURS)]
     due = _overdue_first(seen.due, hours)
     ends = [seen.ends.get(hour, 0) for hour in hours]

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 
 from access.models import User
+from access.times import hour_of
 from dashboard.charts import Bar
 from dashboard.times import span
 from integrations.models import GoHighLevelIntegration
@@ -110,7 +111,7 @@ class SilentAccount:
 
 def read_figures(now: datetime) -> Figures:
     """Return the figures of the last day and of the meter's three days, in four queries."""
-    this_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    this_hour = hour_of(now.astimezone(UTC))
     hours = [this_hour - timedelta(hours=n) for n in reversed(range(HOURS))]
     rows = list(AnswerCount.objects.filter(hour__gt=meter.begin(now)))
     of_the_day = [row for row in rows if row.hour >= hours[0]]

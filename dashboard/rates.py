@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Q, Sum
 
+from access.times import hour_of
 from integrations.models import KeyHour, RefreshAttempt
 from webhooks.models import AnswerCount, Outcome
 
@@ -24,7 +25,7 @@ class Rates:
 
 def read_rates(now: datetime) -> Rates:
     """Three queries over indexes and counters, whatever is stored."""
-    since = (now - timedelta(hours=1)).replace(minute=0, second=0, microsecond=0)
+    since = hour_of(now - timedelta(hours=1))
     ended = [RefreshAttempt.FAILED, RefreshAttempt.REFUSED, RefreshAttempt.CUT_OFF]
     renewals = RefreshAttempt.objects.filter(
         outcome__in=[RefreshAttempt.RENEWED, *ended], started_at__gte=since

@@ -19,6 +19,7 @@ from django.db.models import Avg, Count, F, Max, Min, Q, Sum
 from django.utils import timezone
 
 from access.models import ApiKey, KeyAlert
+from access.times import hour_of
 from integrations.errors import ApiError
 from integrations.models import GoHighLevelIntegration, HandOut, KeyHour
 
@@ -43,7 +44,7 @@ def count(
     """
     now = timezone.now()
     column = "calls" if passed_on else "tokens"
-    hour = now.replace(minute=0, second=0, microsecond=0)
+    hour = hour_of(now)
     this_hour = HandOut.objects.filter(integration_id=install_id, key=key, hour=hour)
     one_more = {column: F(column) + 1, "last_at": now, "last_address": address}
     try:
@@ -87,14 +88,14 @@ class Reads:
 
 def holders_of(install_id: uuid.UUID, since: datetime) -> list[Reads]:
     """The keys that had this install's token, the latest first. Two queries."""
-    rows = HandOut.objects.filter(integration_id=install_id, hour__gte=_hour(since))
+    rows = HandOut.objects.filter(integration_id=install_id, hour__gte=hour_of(since))
     return _reads(rows, "key_id", ApiKey.objects.all())
 
 
 def reads_of(key: ApiKey, since: datetime, installs: Any, *, most: int) -> list[Reads]:
     """The installs that this key read, the latest first; those of the queryset `installs` alone.
     Two queries."""
-    rows = HandOut.objects.filter(key=key, hour__gte=_hour(since))
+    rows = HandOut.objects.filter(key=key, hour__gte=hour_of(since))
     return _reads(rows, "integration_id", installs, most=most)
 
 
@@ -133,7 +134,7 @@ def _reads(rows: Any, by: str, others: Any, *, most: int = 100) -> list[Reads]:
 def watch(now: datetime) -> int:
     """Add up this hour (and the one before, which may just have ended) for each key, and alert
     on what is unusual. Return how many alerts were new. The queries do not grow with the keys."""
-    hours = [_hour(now - timedelta(hours=1)), _hour(now)]
+    hours = [hour_of(now - timedelta(hours=1)), hour_of(now)]
     added_up = (
         HandOut.objects.filter(hour__in=hours)
         .values("key_id", "hour")
@@ -175,7 +176,7 @@ def _ten_times(current: list[KeyHour]) -> Iterable[tuple[uuid.UUID, str, dict[st
 def _sweeps(now: datetime) -> Iterable[tuple[uuid.UUID, str, dict[str, Any]]]:
     since = now - SWEEP_WITHIN
     swept = (
-        HandOut.objects.filter(hour__gte=_hour(since), last_at__gte=since)
+        HandOut.objects.filter(hour__gte=hour_of(since), last_at__gte=since)
         .values("key_id")
         .annotate(installs=Count("integration_id", distinct=True))
         .filter(installs__gte=SWEEP_LEAST)
@@ -206,10 +207,6 @@ def _alert(found: list[tuple[uuid.UUID, str, dict[str, Any]]], now: datetime) ->
     ]
     KeyAlert.objects.bulk_create(new)
     return len(new)
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _unique_fields(names: list[str]) -> dict[str, Any]:

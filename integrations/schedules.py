@@ -10,6 +10,8 @@ from django.db.migrations import Migration
 from django.utils import timezone
 from django_q.models import Schedule
 
+from access.times import hour_of
+
 # What the product cannot do without: due renewals are found by the first.
 TICK = "whatreach: tick"
 CLEAN_UP = "whatreach: nightly clean-up"
@@ -102,7 +104,7 @@ def _first_run(schedule: dict[str, Any], now: datetime) -> datetime:
     if schedule["schedule_type"] == Schedule.MINUTES or schedule.get("cron") == EACH_LOOK:
         return now
     if schedule["schedule_type"] == Schedule.HOURLY:
-        return now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        return hour_of(now) + timedelta(hours=1)
     minute, hour, _day, _month, weekday = schedule["cron"].split()
     run = datetime.combine(now.date(), time(int(hour), int(minute)), tzinfo=now.tzinfo)
     # cron counts Sunday as 0, isoweekday as 7

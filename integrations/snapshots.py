@@ -31,6 +31,7 @@ from django.db.models import (
 )
 
 from access.models import User
+from access.times import hour_of
 from integrations import models
 from integrations.health import State, Status
 from integrations.models import GoHighLevelIntegration, HealthDay, IntegrationQuerySet
@@ -159,7 +160,7 @@ class _HourNumber(Func):
 
 def take(rows: IntegrationQuerySet, now: datetime) -> Snapshot:
     """Count these installs, in one query of parts that indexes answer."""
-    first_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    first_hour = hour_of(now.astimezone(UTC))
     hours = [first_hour + timedelta(hours=n) for n in range(HOURS_AHEAD)]
     working = rows.filter(status=Status.ACTIVE, expires_at__gt=now)
     due = rows.filter(renew_at__lt=hours[-1] + timedelta(hours=1))

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet, Sum
 from django.utils import timezone
 
+from access.times import hour_of
 from integrations.models import HandOut
 from operations.models import Counter
 from operations.renewal_counts import SETTLED_AFTER, microseconds_of, moment_of
@@ -35,11 +36,11 @@ def read(now: datetime | None = None) -> Total:
     stored = _stored()
     if _MARK not in stored:
         Counter.objects.get_or_create(
-            key=_MARK, defaults={"value": microseconds_of(_hour(now - SETTLED_AFTER))}
+            key=_MARK, defaults={"value": microseconds_of(hour_of(now - SETTLED_AFTER))}
         )
         stored = _stored()
-    if moment_of(stored[_MARK]) < _hour(now - SETTLED_AFTER):
-        _add_up(stored[_MARK], _hour(now - SETTLED_AFTER))
+    if moment_of(stored[_MARK]) < hour_of(now - SETTLED_AFTER):
+        _add_up(stored[_MARK], hour_of(now - SETTLED_AFTER))
         stored = _stored()
     while True:
         since = _sum(HandOut.objects.filter(hour__gte=moment_of(stored[_MARK])))
@@ -81,7 +82,3 @@ def _add(total: Total) -> None:
 def _sum(rows: QuerySet[HandOut]) -> Total:
     told = rows.aggregate(tokens=Sum("tokens"), calls=Sum("calls"))
     return Total(told["tokens"] or 0, told["calls"] or 0)
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)

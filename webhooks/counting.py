@@ -19,6 +19,7 @@ from django.db import connection
 from django.db.models import Case, F, IntegerField, Value, When
 from django.utils import timezone
 
+from access.times import hour_of
 from webhooks.models import AnswerCount, Outcome
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def count(status: int, outcome: Outcome, kind: str, took_ms: int, address: str) 
     """Count one answer. `kind`: the type of a stored event, else empty."""
     global _timer
     now = timezone.now()
-    hour = now.replace(minute=0, second=0, microsecond=0)
+    hour = hour_of(now)
     one = _Tally(1, took_ms, took_ms, now, address)
     with _lock:
         key = (hour, status, outcome.value, kind)

@@ -16,6 +16,7 @@ from django.db import InterfaceError, OperationalError, models, transaction
 from django.db.models import F, Min
 from django.utils import timezone
 
+from access.times import hour_of
 from config.logs import Redactor
 from integrations import install
 from integrations.deadlocks import despite_deadlocks
@@ -179,7 +180,7 @@ def longest_wait(now: datetime) -> timedelta:
 
 def note_backlog(now: datetime) -> None:
     """Keep the longest wait of each hour, as the sweeps of that hour found it."""
-    hour = now.replace(minute=0, second=0, microsecond=0)
+    hour = hour_of(now)
     oldest_s = int(longest_wait(now).total_seconds())
     Backlog.objects.get_or_create(hour=hour, defaults={"oldest_s": oldest_s})
     Backlog.objects.filter(hour=hour, oldest_s__lt=oldest_s).update(oldest_s=oldest_s)
