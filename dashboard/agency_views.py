@@ -100,7 +100,9 @@ def agency_fetch(request: HtmxRequest, company_id: str) -> HttpResponse:
         elif "all" in request.POST:
             found = reconcile.ask_to_fetch(comparison)
         else:
-            found = reconcile.fetch(comparison, request.POST.getlist("ids"), ended_too=True)
+            # No id has a NUL in it, and PostgreSQL takes none.
+            ids = [text.replace("\x00", "") for text in request.POST.getlist("ids")]
+            found = reconcile.fetch(comparison, ids, ended_too=True)
         record(request, "agency.fetch", target=install, found=found)
     text = "Nothing to fetch any more."
     if found:
