@@ -31,7 +31,6 @@ PAGES = {
     "by last check": "/installs/?sort=verified",
     "by renewal": "/installs/?sort=renewed&col=renewed",
     "newest first": "/installs/?sort=-installed&col=installed",
-    "refreshing": "/installs/?state=refreshing",
     "an agency's": "/installs/?agency=agency-7",
     "its healthy": "/installs/?agency=agency-7&state=healthy",
     "search": "/installs/?q=Sub-account+77",

@@ -13,7 +13,7 @@ from dashboard.sentences import Tone
 from integrations import snapshots
 from integrations.health import State, Status
 from integrations.models import UNFINISHED, GoHighLevelIntegration, IntegrationQuerySet
-from integrations.states import FEW, Expected, ended, refreshing, refreshing_by_index, unwell
+from integrations.states import FEW, Expected, ended, refreshing, unwell
 
 # What the count tiles and the list's filter call a group of states. Three bear the name of the
 # state that they consist of.
@@ -83,7 +83,6 @@ def narrowed(state: str, now: datetime) -> Q:
         NEEDS_YOU: unwell(now),
         RECOVERING: unwell(now),
         PAUSED: Q(Expected(FEW, status=Status.PAUSED)),
-        State.REFRESHING.value: refreshing_by_index(now),
         OFF: ended(),
     }.get(GROUP_OF_STATE.get(state, state), Q())
 

@@ -120,10 +120,16 @@ def manage(environ: dict[str, str], *command: str) -> str:
 
 
 def _collect_static(environ: dict[str, str]) -> None:
-    """One product after another: all collect into the same folder."""
-    with (Path(tempfile.gettempdir()) / "whatreach-collectstatic.lock").open("w") as lock:
+    """Once for all products of a run: they share the folder, and one may be reading it."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
+    with (Path(tempfile.gettempdir()) / "whatreach-collectstatic.lock").open("a+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.seek(0)
+        if run and lock.read() == run:
+            return
         manage(environ, "collectstatic", "--noinput", "--verbosity=0")
+        lock.truncate(0)
+        lock.write(run)
 
 
 def _wait_for(supervisor: Supervisor, port: int, path: str, what: str) -> None:

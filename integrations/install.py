@@ -262,9 +262,8 @@ def note_installed(*, company_id: str, location_id: str, occurred_at: datetime) 
             begin_again(row, occurred_at, trigger="event")
             return "installed again, waiting for its token"
         # A reinstall whose UNINSTALL is still on its way: that one must find a newer install.
-        same.filter(Q(installed_at=None) | Q(installed_at__lt=occurred_at)).update(
-            installed_at=occurred_at
-        )
+        if row.installed_at is None or row.installed_at < occurred_at:
+            same.update(installed_at=occurred_at)
     return "already known"
 
 

@@ -218,9 +218,6 @@ class GoHighLevelIntegration(models.Model):
             models.Index(fields=["verified_at", "id"], name="install_verified"),
             models.Index(fields=["renewed_at", "id"], name="install_renewed"),
             models.Index(fields=["installed_at", "id"], name="install_installed"),
-            # states.py: those that are being renewed
-            models.Index(fields=["lease_until"], name="install_leased"),
-            models.Index(fields=["requested_at"], name="install_requested"),
             # dashboard: by agency, and the search
             NamesIndex(name="install_names"),
             # states.py: the well by name, the unwell by what they are

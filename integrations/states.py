@@ -60,13 +60,6 @@ def refreshing(now: datetime) -> Q:
     return Q(lease_until__gt=now) | Q(requested_at__gt=now - REQUEST_SHOWN_FOR)
 
 
-def refreshing_by_index(now: datetime) -> Q:
-    """The same to look for; not to be negated: where there is no time, it is neither true nor
-    false."""
-    asked = Expected(FEW, requested_at__gt=now - REQUEST_SHOWN_FOR)
-    return Q(Expected(FEW, lease_until__gt=now)) | Q(asked)
-
-
 def near_end(now: datetime) -> Q:
     """Those that should work and whose token has ended, ends soon, or was never there."""
     # Each with its status: SQLite finds both by an index so, whatever statistics it has.

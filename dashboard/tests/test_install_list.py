@@ -251,7 +251,7 @@ def test_each_order_of_a_list_is_an_index_s(db: None, query: str, index: str) ->
 
 
 @plan_of_sqlite
-@pytest.mark.parametrize("state", ["refreshing", "paused", "uninstalled"])
+@pytest.mark.parametrize("state", ["paused", "uninstalled"])
 def test_a_state_of_few_is_found_by_index_also_in_the_order_of_names(db: None, state: str) -> None:
     fill(300)
     connection.cursor().execute("ANALYZE")

@@ -30,12 +30,4 @@ class Migration(migrations.Migration):
             model_name='gohighlevelintegration',
             index=models.Index(fields=['installed_at', 'id'], name='install_installed'),
         ),
-        migrations.AddIndex(
-            model_name='gohighlevelintegration',
-            index=models.Index(fields=['lease_until'], name='install_leased'),
-        ),
-        migrations.AddIndex(
-            model_name='gohighlevelintegration',
-            index=models.Index(fields=['requested_at'], name='install_requested'),
-        ),
     ]
