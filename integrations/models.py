@@ -218,6 +218,8 @@ class GoHighLevelIntegration(models.Model):
             models.Index(fields=["verified_at", "id"], name="install_verified"),
             models.Index(fields=["renewed_at", "id"], name="install_renewed"),
             models.Index(fields=["installed_at", "id"], name="install_installed"),
+            # None of lease_until and requested_at: MariaDB would claim by it, and two claims of one
+            # install deadlock
             # dashboard: by agency, and the search
             NamesIndex(name="install_names"),
             # states.py: the well by name, the unwell by what they are
